@@ -1,0 +1,66 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep secrets out of findings, records and reports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+try:  # ansible-core 2.19 and later: what came out of a vault carries a tag
+    from ansible.parsing.vault import VaultedValue as _VaultedValue
+except ImportError:  # pragma: no cover - depends on the ansible-core in use
+    try:
+        from ansible._internal._datatag._tags import VaultedValue as _VaultedValue
+    except ImportError:
+        _VaultedValue = None
+
+MASK = "********"
+_NAME = re.compile(r"passw|passphrase|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|credential|authorization|cookie|webhook", re.IGNORECASE)
+_USERINFO = re.compile(r"(?<=://)[^/\s@\"']+@")
+_QUERY = re.compile(r"([?&;](?:[^=&;\s]*(?:passw|secret|token|key|sig|auth|cred)[^=&;\s]*)=)[^&;\s#\"']+", re.IGNORECASE)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a variable, option or header of this name holds a secret."""
+    return bool(_NAME.search(name))
+
+
+def collect(value: Any, hidden: bool = False) -> set[str]:
+    """The secrets in options: what a vault gave, values under secret names, user names and passwords in URLs."""
+    found: set[str] = set()
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            found |= collect(item, hidden or is_secret_name(str(name)))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            found |= collect(item, hidden)
+    elif isinstance(value, str):
+        if hidden or (_VaultedValue is not None and _VaultedValue.is_tagged_on(value)):
+            found.add(str(value))
+            found.update(word for word in value.split() if len(word) >= 8)
+        for match in _USERINFO.finditer(value):
+            password = match.group()[:-1].partition(":")[2]
+            found.update({password, unquote(password)})
+    return {secret for secret in found if len(secret) >= 3}
+
+
+def mask_text(value: str, secrets: Iterable[str] = ()) -> str:
+    """``value`` with the secrets, user names in URLs and secret query parameters replaced."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        value = value.replace(secret, MASK)
+    return _QUERY.sub(rf"\g<1>{MASK}", _USERINFO.sub(f"{MASK}@", value))
+
+
+def mask(value: Any, secrets: Iterable[str] = ()) -> Any:
+    """The same structure with every text masked."""
+    if isinstance(value, str):
+        return mask_text(value, secrets)
+    if isinstance(value, Mapping):
+        return {mask(name, secrets): mask(item, secrets) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [mask(item, secrets) for item in value]
+    return value
