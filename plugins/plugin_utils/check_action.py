@@ -49,8 +49,8 @@ class CheckAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no ty
         try:
             self.check_options(args, task_vars)
         except OptionError as error:
-            self._record(run, host, [self._failure("option", secrets.mask_text(str(error), hidden))], hidden)
-            raise AnsibleActionFail(secrets.mask_text(f"{self.module}: {error}", hidden)) from None
+            recorded = self._record(run, host, [self._failure("option", str(error))], hidden)
+            raise AnsibleActionFail(secrets.mask_text(f"{self.module}: {error}", hidden), result={"findings": recorded}) from None
         delegated = self._task.delegate_to is not None
         if run and not delegated and run.is_unreachable(host):
             # Each further attempt would cost a connection timeout, and the finding is there already.

@@ -1,0 +1,63 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Refuse misspelt and malformed runbook variables before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils import runs, secrets, variables
+
+try:  # where a value was written is told by ansible-core 2.19 and later
+    from ansible._internal._datatag._tags import Origin
+except ImportError:  # pragma: no cover - depends on the ansible-core in use
+    Origin = None
+
+
+def _origin(name: str, value: Any) -> str | None:
+    """``file:line`` where a value was written, else None."""
+    tag = Origin.get_tag(value) if Origin is not None else None
+    if tag is None and isinstance(value, (list, dict)):
+        items = value.values() if isinstance(value, dict) else value
+        return next((found for found in (_origin(name, item) for item in items) if found), None)
+    if tag is None or not tag.path:
+        return None
+    return f"{tag.path}:{tag.line_num}" if tag.line_num else str(tag.path)
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
+    """Action plugin of check_variables; works on the controller only, for all hosts of the play at once."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Check the variables of every host of the play."""
+        super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        problems: list[variables.Problem] = []
+        cache: dict[Any, list[variables.Problem]] = {}
+        hidden: set[str] = set()
+        hosts = list(task_vars.get("ansible_play_hosts_all") or [task_vars["inventory_hostname"]])
+        for host in hosts:
+            values = task_vars["hostvars"][host]
+            own: dict[str, Any] = {}
+            for name in [name for name in values if name.startswith(variables.PREFIX)]:
+                try:
+                    own[name] = values[name]
+                except AnsibleError as error:
+                    problems.append(variables.Problem(f"host {host}", OptionError(name, " ".join(str(error).split()))))
+            hidden |= secrets.collect(own)
+            problems += variables.check_host(host, own, _origin, cache)
+        told = [secrets.mask_text(text, hidden) for text in variables.unique(problems)]
+        if told:
+            run = runs.current()
+            for text in told if run else ():
+                run.add_problem(text)
+            raise AnsibleActionFail("nothing was run, because of variables:\n" + "\n".join(told), result={"problems": told})
+        return {"changed": False, "hosts": len(hosts), "problems": []}

@@ -1,0 +1,46 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Record the failure that a playbook's rescue has caught."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import cut, finding, message
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils import runs, secrets
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import complete_finding
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
+    """Action plugin of run_failure; works on the controller only."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Record the failed task as an ``unknown`` finding of the host, or as a problem of the whole run."""
+        super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        _result, args = self.validate_argument_spec(argument_spec={"fatal": {"type": "bool", "default": False}})
+        task = task_vars.get("ansible_failed_task") or {}
+        failed = task_vars.get("ansible_failed_result") or {}
+        name = str(task.get("name") or task.get("action") or "task")
+        reason = " ".join(str(failed.get("msg") or failed.get("exception") or "no message").split())
+        hidden = secrets.collect(dict(task.get("args") or {}))
+        run = runs.current()
+        found = None
+        if not failed.get("findings"):  # else its own action plugin has recorded it
+            check = "task." + (re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "task")
+            text = message("task.failed", task=name, reason=cut(reason, 300))
+            found = complete_finding(finding(check, "task", "unknown", text), str(task_vars.get("inventory_hostname", "-")), hidden)
+        if run and args["fatal"]:
+            # What check_variables refuses is told line by line already.
+            if not failed.get("problems"):
+                run.add_problem(secrets.mask_text(f"{name}: {reason}", hidden))
+        elif run and found:
+            run.append([found])
+        return {"changed": False, "findings": [found] if found else []}

@@ -1,0 +1,70 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write a finished run's reports beside its record and put it into the index."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import message
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils import (
+    catalogue,
+    report_html,
+    report_json,
+    report_markdown,
+    report_model,
+    report_prometheus,
+    run_index,
+    runs,
+)
+
+#: Earlier runs that the charts show.
+HISTORY = 60
+
+
+def publish(run: runs.Run, record: runs.Record, language: str = "en", keep_days: int = runs.KEEP_DAYS) -> tuple[Any, runs.Record]:
+    """Index the run, write ``report.html``, ``.md``, ``.json`` and ``.prom`` into its folder, forget runs past their time.
+
+    Returns the report's model and the record as it is kept. What cannot be written becomes a note of the record: the
+    findings are told all the same.
+    """
+    state = run.path.parent.parent
+    notes = list(record.get("notes", ()))
+    history: dict[tuple[str, str], list[Any]] = {}
+    previous = None
+    try:
+        history = run_index.history(state, record["system"], before=record["started_at"], limit=HISTORY)
+        previous = _previous(state, record)
+        run_index.record(state, record)
+        run_index.prune(state, keep_days)
+    except run_index.IndexProblem as problem:
+        notes.append(catalogue.tell(message("run.index_problem", reason=str(problem))))
+    artifacts: dict[str, str] = {}
+    record = {**record, "notes": notes}
+    report = report_model.build(record, history=history, previous=previous, language=language)
+    for name, render in (
+        ("html", lambda: report_html.render(report)),
+        ("md", lambda: report_markdown.render(report)),
+        ("json", lambda: report_json.render(report)),
+        ("prom", lambda: report_prometheus.render(record)),
+    ):
+        try:
+            report_prometheus.write_atomic(run.path / f"report.{name}", render(), mode=0o600)
+            artifacts[name] = f"report.{name}"
+        except OSError as error:
+            notes.append(catalogue.tell(message("run.report_unwritten", name=f"report.{name}", reason=error.strerror or str(error))))
+    record = {**record, "notes": notes, "artifacts": artifacts}
+    run.write(record)
+    return report_model.build(record, history=history, previous=previous, language=language), record
+
+
+def _previous(state: Any, record: runs.Record) -> runs.Record | None:
+    """The record of the last complete run of the same runbook on the same system."""
+    for row in run_index.runs(state, system=record["system"], runbook=record["runbook"], limit=10):
+        if row["id"] != record["id"] and row["state"] == "complete":
+            try:
+                return runs.Run(state / "runs" / row["id"]).read()
+            except (OSError, ValueError):
+                continue
+    return None
