@@ -57,7 +57,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         told = [secrets.mask_text(text, hidden) for text in variables.unique(problems)]
         if told:
             run = runs.current()
-            for text in told if run else ():
-                run.add_problem(text)
+            if run:
+                run.add_problem("\n".join(told))
             raise AnsibleActionFail("nothing was run, because of variables:\n" + "\n".join(told), result={"problems": told})
         return {"changed": False, "hosts": len(hosts), "problems": []}

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -15,7 +14,8 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue, report_prometheus, report_terminal, reports, run_index, runs
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import STATUSES
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue, report_prometheus, report_terminal, reports, runs
 
 _SPEC: dict[str, Any] = {
     "language": {"type": "str", "choices": list(catalogue.LANGUAGES), "default": "en"},
@@ -23,6 +23,27 @@ _SPEC: dict[str, Any] = {
     "textfile": {"type": "path"},
     "keep_days": {"type": "int", "default": runs.KEEP_DAYS},
 }
+#: What of the record goes out to a job runner.
+_STATS = [
+    "schema",
+    "id",
+    "runbook",
+    "system",
+    "title",
+    "state",
+    "start",
+    "started_at",
+    "end",
+    "seconds",
+    "status",
+    "counts",
+    "hosts",
+    "revision",
+    "job",
+    "via",
+    "problems",
+    "notes",
+]
 #: Findings that go out to a job runner at most; its database is no place for evidence.
 _STATS_FINDINGS = 500
 
@@ -72,9 +93,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
 
 def _compact(record: runs.Record) -> dict[str, Any]:
     """What goes out by set_stats from a job runner that throws its folder away; ``opsrunner import`` reads it."""
-    kept = ("schema", "id", "runbook", "system", "state", "start", "started_at", "end", "seconds", "status", "counts", "hosts", "revision", "job", "via")
     bad = [item for item in record["findings"] if item["status"] != "ok"]
-    bad.sort(key=lambda item: -runs.STATUSES.index(item["status"]))
-    with contextlib.suppress(KeyError):
-        return {**{name: record.get(name) for name in kept}, "findings": bad[:_STATS_FINDINGS], "findings_left_out": max(0, len(bad) - _STATS_FINDINGS)}
-    return {}
+    bad.sort(key=lambda item: -STATUSES.index(item["status"]))
+    return {
+        **{name: record.get(name) for name in _STATS},
+        "findings": bad[:_STATS_FINDINGS],
+        "findings_left_out": max(0, len(bad) - _STATS_FINDINGS),
+    }

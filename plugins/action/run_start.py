@@ -13,6 +13,8 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import run_arguments, runs
 
+_SPEC = {"runbook": {"type": "str", "required": True}, "system": {"type": "str", "required": True}}
+
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
     """Action plugin of run_start; works on the controller only."""
@@ -24,7 +26,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         """Start the run, or join the one that this ansible-playbook has."""
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
-        _result, args = self.validate_argument_spec(argument_spec={"runbook": {"type": "str", "required": True}, "system": {"type": "str", "required": True}})
+        _result, args = self.validate_argument_spec(argument_spec=_SPEC)
         job = task_vars.get("awx_job_id") or task_vars.get("tower_job_id")
         folder = str(task_vars.get("playbook_dir", "."))
         try:

@@ -182,7 +182,7 @@ class Run:
                 item = finding("host.seen", "reachable", "unknown", text)
                 item.update(host=host, summary=catalogue.tell(text), remedy=catalogue.remedy(item) or None)
                 found.append(item)
-        problems = [line["problem"] for line in self.lines() if "problem" in line]
+        problems = [text for line in self.lines() if "problem" in line for text in line["problem"].splitlines()]
         notes = [line["note"] for line in self.lines() if "note" in line]
         record.update(
             state="failed" if problems and state == "complete" else state,

@@ -19,7 +19,9 @@ except ImportError:  # pragma: no cover - depends on the ansible-core in use
         _VaultedValue = None
 
 MASK = "********"
-_NAME = re.compile(r"passw|passphrase|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|credential|authorization|cookie|webhook", re.IGNORECASE)
+_NAME = re.compile(
+    r"passw|passphrase|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|credential|authorization|cookie|webhook", re.IGNORECASE
+)
 _USERINFO = re.compile(r"(?<=://)[^/\s@\"']+@")
 _QUERY = re.compile(r"([?&;](?:[^=&;\s]*(?:passw|secret|token|key|sig|auth|cred)[^=&;\s]*)=)[^&;\s#\"']+", re.IGNORECASE)
 

@@ -322,7 +322,9 @@ def _check_groups(path: Path, data: Mapping[str, Any], known: dict[str, set[str]
             yield from _check_groups(path, children, known)
 
 
-def check_host(host: str, values: Mapping[str, Any], origin: Callable[[str, Any], str | None], cache: dict[Any, list[Problem]]) -> list[Problem]:
+def check_host(
+    host: str, values: Mapping[str, Any], origin: Callable[[str, Any], str | None], cache: dict[Any, list[Problem]]
+) -> list[Problem]:
     """What is wrong with the variables as one host has them, templates resolved.
 
     ``origin`` tells where a value was written (None: not known). ``cache`` holds what was found for values other hosts

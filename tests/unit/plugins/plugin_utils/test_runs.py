@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import finding, message
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import runs
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import complete_finding

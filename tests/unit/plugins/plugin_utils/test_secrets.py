@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import secrets
 
 
