@@ -1,7 +1,7 @@
 # Copyright (c) 2026 opsrunner contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every text a person reads, in every language: one catalogue, the files in ``catalogue/`` beside this one.
+"""Every text a person reads, in every language: one catalogue, the ``*.yml`` files beside this one.
 
 An entry is ``id: {en: text, ko: text}``. Texts are ``str.format`` templates over a message's parameters, with the
 formats ``{n:bytes}``, ``{n:duration}`` (seconds), ``{n:number}`` (at most two decimals) and ``{list:list}`` added.
@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 LANGUAGES = ("en", "ko")
-FOLDER = Path(__file__).parent / "catalogue"
+FOLDER = Path(__file__).parent
 
 
 @functools.cache
