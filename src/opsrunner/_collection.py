@@ -1,0 +1,148 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one place where the command takes code from the collection, wherever that is.
+
+Looked for in this order: the checkout this file is part of, what Python itself finds (the wheel), the folders where
+``ansible-galaxy`` installs. The modules are imported when they are first used: ``from opsrunner._collection import runs``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ansible_collections.opsrunner.runbook.plugins.module_utils import findings, options
+    from ansible_collections.opsrunner.runbook.plugins.plugin_utils import (
+        catalogue,
+        report_html,
+        report_json,
+        report_markdown,
+        report_model,
+        report_terminal,
+        reports,
+        run_arguments,
+        run_diff,
+        run_index,
+        runs,
+        secrets,
+        variables,
+    )
+
+__all__ = [
+    "catalogue",
+    "findings",
+    "options",
+    "report_html",
+    "report_json",
+    "report_markdown",
+    "report_model",
+    "report_terminal",
+    "reports",
+    "run_arguments",
+    "run_diff",
+    "run_index",
+    "runs",
+    "secrets",
+    "variables",
+]
+
+NAME = "opsrunner.runbook"
+_PACKAGE = "ansible_collections.opsrunner.runbook"
+_MODULE_UTILS = ("findings", "options")
+
+
+class CollectionMissingError(Exception):
+    """The collection is nowhere to be found."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the collection {NAME} is not installed: try ansible-galaxy collection install {NAME}")
+
+
+def _checkout() -> Path | None:
+    root = Path(__file__).resolve().parents[2]
+    return root if (root / "galaxy.yml").is_file() and (root / "collections").is_dir() else None
+
+
+#: The checkout this command runs from, or None when it is installed.
+CHECKOUT = _checkout()
+
+
+def _candidates() -> list[Path]:
+    """Folders that may hold ``ansible_collections``, besides those Python knows."""
+    named = os.environ.get("ANSIBLE_COLLECTIONS_PATH") or "~/.ansible/collections:/usr/share/ansible/collections"
+    return [Path(entry).expanduser() for entry in named.split(":") if entry]
+
+
+def _search(parent: Path) -> None:
+    """Let Python find ``ansible_collections`` in ``parent``; the ansible package's own is a regular package, which hides others."""
+    if str(parent) not in sys.path:
+        sys.path.insert(0, str(parent))
+    package = sys.modules.get("ansible_collections")
+    folder = str(parent / "ansible_collections")
+    if package is not None and folder not in list(package.__path__):
+        package.__path__.insert(0, folder)
+
+
+def _locate() -> Path:
+    if CHECKOUT:
+        _search(CHECKOUT / "collections")
+        _prefer(CHECKOUT / "collections" / "ansible_collections")
+        return CHECKOUT / "collections" / "ansible_collections" / "opsrunner" / "runbook"
+    if importlib.util.find_spec("ansible_collections") is None or _spec() is None:
+        for parent in _candidates():
+            if (parent / "ansible_collections" / "opsrunner" / "runbook" / "plugins").is_dir():
+                _search(parent)
+                _prefer(parent / "ansible_collections")
+                break
+    spec = _spec()
+    if spec is None or not spec.submodule_search_locations:
+        raise CollectionMissingError
+    return Path(next(iter(spec.submodule_search_locations))).resolve()
+
+
+def _prefer(folder: Path) -> None:
+    """Put ``folder`` first in the search path of the package ``ansible_collections``."""
+    package = importlib.import_module("ansible_collections")
+    paths = list(package.__path__)
+    if str(folder) not in paths:
+        package.__path__ = [str(folder), *paths]
+
+
+def _spec() -> Any:
+    try:
+        return importlib.util.find_spec(_PACKAGE)
+    except ModuleNotFoundError:
+        return None
+
+
+#: The collection's folder; ``None`` until :func:`root` was called.
+_ROOT: Path | None = None
+
+
+def root() -> Path:
+    """The folder of the collection. Raises CollectionMissingError."""
+    global _ROOT  # noqa: PLW0603  # found once
+    if _ROOT is None:
+        _ROOT = _locate()
+    return _ROOT
+
+
+def parent() -> Path:
+    """The folder that holds ``ansible_collections``, as Ansible wants it named."""
+    return root().parents[2]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(name)
+    root()
+    floor = "module_utils" if name in _MODULE_UTILS else "plugin_utils"
+    module = importlib.import_module(f"{_PACKAGE}.plugins.{floor}.{name}")
+    globals()[name] = module
+    return module

@@ -1,0 +1,379 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carry out a runbook: ansible-playbook through ansible-runner, watched, stopped on demand, its record ended in any case."""
+
+from __future__ import annotations
+
+import collections
+import configparser
+import contextlib
+import json
+import locale
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from opsrunner import _collection
+from opsrunner._collection import catalogue, findings, run_arguments, runs, secrets
+from opsrunner.runbooks import Runbook
+from opsrunner.systems import System
+
+#: Seconds that ansible-playbook has to end after it was asked to.
+GRACE = 20.0
+_POLL = 0.3
+_FOLDER = ".runner"
+_TAIL = 200
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be run. ``options``: those of ansible-playbook; ``passwords``: answers by prompt pattern."""
+
+    runbook: Runbook
+    system: System
+    options: list[str] = field(default_factory=list)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    passwords: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
+
+
+class Watcher(Protocol):
+    """Who is told how the run goes."""
+
+    def on_event(self, event: Event) -> None:
+        """An event of Ansible."""
+
+    def on_stop(self, forced: bool) -> None:
+        """The run was asked to stop."""
+
+
+@dataclass
+class Progress:
+    """Where the run is: the task at hand and the hosts that have not ended it yet."""
+
+    task: str = ""
+    role: str = ""
+    open_hosts: dict[str, None] = field(default_factory=dict)
+    done_hosts: set[str] = field(default_factory=set)
+    stats: dict[str, dict[str, int]] = field(default_factory=dict)
+    failure: str = ""
+    nothing_matched: bool = False
+    ended: bool = False
+
+    def take(self, event: Event) -> None:
+        """Follow one event."""
+        kind, data = event.get("event", ""), event.get("event_data") or {}
+        if kind in ("playbook_on_task_start", "playbook_on_handler_task_start"):
+            self.task, self.role = str(data.get("name") or data.get("task") or ""), str(data.get("role") or "")
+            self.task = self.task.removeprefix(f"{self.role} : ")
+            self.open_hosts, self.done_hosts = {}, set()
+        elif kind == "runner_on_start":
+            self.open_hosts[str(data.get("host"))] = None
+        elif kind in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable", "runner_on_skipped"):
+            host = str(data.get("host"))
+            self.open_hosts.pop(host, None)
+            self.done_hosts.add(host)
+            if kind == "runner_on_failed" and not data.get("ignore_errors"):
+                reason = str((data.get("res") or {}).get("msg") or "")
+                self.failure = f"{host}: {self.task}: {reason}"
+        elif kind == "playbook_on_no_hosts_matched":
+            self.nothing_matched = True
+        elif kind == "playbook_on_stats":
+            self.ended = True
+            self.stats = _stats_by_host(data)
+
+
+_STATS = {
+    "ok": "ok",
+    "changed": "changed",
+    "failures": "failed",
+    "dark": "unreachable",
+    "skipped": "skipped",
+    "rescued": "rescued",
+    "ignored": "ignored",
+}
+
+
+def _stats_by_host(data: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    hosts = sorted(data.get("processed") or {})
+    return {host: {name: int((data.get(key) or {}).get(host, 0)) for key, name in _STATS.items()} for host in hosts}
+
+
+class Stop:
+    """Signals: the first one lets ansible-playbook end by itself, the second (or a long wait) ends it by force."""
+
+    def __init__(self, told: Callable[[bool], None], run_folder: Path) -> None:
+        self.count = 0
+        self.since = 0.0
+        self._told = told
+        self._mark = f"{runs.RUN_VARIABLE}={run_folder}".encode()
+
+    def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """Take a signal; only sends signals on, so that it can interrupt anything."""
+        self.count += 1
+        self.since = self.since or time.monotonic()
+        if self.count == 1:
+            self._send(signal.SIGINT)
+        else:
+            self.kill()
+        self._told(self.count > 1)
+
+    def wanted(self) -> bool:
+        """Whether ansible-runner is to kill what it started."""
+        if not self.count:
+            return False
+        if self.count > 1 or time.monotonic() - self.since > GRACE:
+            self.kill()
+            return True
+        return not self._own()  # it was asked to stop before there was anything to stop
+
+    def _own(self) -> list[int]:
+        """The ansible-playbook this process has started; it leads a session of its own."""
+        return [pid for pid, parent, session in _processes() if parent == os.getpid() and session == pid]
+
+    def _send(self, number: signal.Signals) -> None:
+        for pid in self._own():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """End everything that carries this run's name in its environment; Ansible's workers lead sessions of their own."""
+        for pid, _parent, _session in list(_processes()):
+            if pid != os.getpid() and _carries(pid, self._mark):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def _processes() -> Iterator[tuple[int, int, int]]:
+    """Process id, parent and session of every process."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                stat = Path("/proc", entry, "stat").read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            words = stat.rpartition(")")[2].split()
+            yield int(entry), int(words[1]), int(words[3])
+
+
+def _carries(pid: int, mark: bytes) -> bool:
+    """Whether the process belongs to the run; a shared ssh connection outlives a run on purpose."""
+    try:
+        if mark not in Path("/proc", str(pid), "environ").read_bytes().split(b"\0"):
+            return False
+        return not Path("/proc", str(pid), "cmdline").read_bytes().startswith(b"ssh: ")
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def carry_out(job: Job, run: runs.Run, watcher: Watcher, language: str | None = None) -> runs.Record:
+    """Run the job as ``run`` and return its ended record. Raises OSError when the run's folder cannot be used."""
+    progress = Progress()
+    tail: collections.deque[str] = collections.deque(maxlen=_TAIL)
+    stop = Stop(watcher.on_stop, run.path)
+
+    def on_event(event: Event) -> bool:
+        progress.take(event)
+        if event.get("stdout"):
+            tail.extend(_ANSI.sub("", event["stdout"]).splitlines())
+        watcher.on_event(event)
+        return False
+
+    with _signals(stop.on_signal):
+        try:
+            code = _ansible(job, run, on_event, stop)
+        finally:
+            stop.kill()
+            shutil.rmtree(run.path / _FOLDER, ignore_errors=True)
+        return _end(run, progress, stop, code, list(tail), job, language)
+
+
+def _ansible(job: Job, run: runs.Run, on_event: Callable[[Event], bool], stop: Stop) -> int | None:
+    """ansible-playbook's exit status; None when it was killed."""
+    from ansible_runner.interface import init_runner  # here: showing a run needs none of it
+
+    folder = run.path / _FOLDER
+    folder.mkdir(mode=0o700)
+
+    def on_status(status: Mapping[str, Any], runner_config: Any) -> None:
+        if status["status"] == "running":  # the file with the whole environment and every -e in clear
+            Path(runner_config.artifact_dir, "command").unlink(missing_ok=True)
+
+    runner = init_runner(
+        private_data_dir=str(folder),
+        project_dir=os.getcwd(),
+        playbook=job.runbook.target,
+        cmdline=shlex.join(["-i", _inventory(job.system), *job.options]),
+        passwords=dict(job.passwords) or None,
+        envvars=environment(job, run),
+        suppress_env_files=True,
+        fact_cache_type="",
+        quiet=True,
+        event_handler=on_event,
+        status_handler=on_status,
+        cancel_callback=stop.wanted,
+    )
+    runner.config.pexpect_timeout = _POLL
+    runner.config.suppress_output_file = True
+    runner.config.suppress_ansible_output = True
+    if "ANSIBLE_HOST_KEY_CHECKING" not in os.environ:
+        del runner.config.env["ANSIBLE_HOST_KEY_CHECKING"]  # ansible-runner turns the check off by default
+    runner.run()
+    return None if runner.status == "canceled" else runner.rc
+
+
+def _inventory(system: System) -> str:
+    return str(system.path.absolute()) if system.path.exists() else str(system.path)
+
+
+def environment(job: Job, run: runs.Run) -> dict[str, str]:
+    """What ansible-playbook finds in its environment besides the user's own."""
+    given = {
+        runs.RUN_VARIABLE: str(run.path),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "ANSIBLE_NOCOLOR": "1",
+        **job.environment,
+    }
+    configuration = _configuration()
+    if configuration and "ANSIBLE_CONFIG" not in os.environ:
+        given["ANSIBLE_CONFIG"] = str(configuration)
+    given["ANSIBLE_COLLECTIONS_PATH"] = _collections_path(configuration)
+    if "utf" not in locale.getpreferredencoding(False).lower():
+        given["LC_ALL"] = "C.UTF-8"  # Ansible refuses to start without
+    return given
+
+
+def _configuration() -> Path | None:
+    """The ansible.cfg in force: as Ansible looks for it, else the one shipped with the command."""
+    if os.environ.get("ANSIBLE_CONFIG"):
+        return Path(os.environ["ANSIBLE_CONFIG"])
+    shipped = (_collection.CHECKOUT or Path(__file__).parent) / "ansible.cfg"
+    for path in (Path.cwd() / "ansible.cfg", Path("~/.ansible.cfg").expanduser(), Path("/etc/ansible/ansible.cfg"), shipped):
+        if path.is_file() and not (path.parent.stat().st_mode & 0o002):
+            return path
+    return None
+
+
+def _collections_path(configuration: Path | None) -> str:
+    """This command's collection first, then what the user has set, so that both work with the same code."""
+    named = os.environ.get("ANSIBLE_COLLECTIONS_PATH", "")
+    if not named and configuration:
+        parser = configparser.ConfigParser(interpolation=None, strict=False)
+        with contextlib.suppress(OSError, configparser.Error, UnicodeDecodeError):
+            parser.read(configuration, encoding="utf-8")
+        base = configuration.parent
+        entries = parser.get("defaults", "collections_path", fallback="").split(":")
+        named = ":".join(str(base / Path(entry).expanduser()) for entry in entries if entry)
+    named = named or "~/.ansible/collections:/usr/share/ansible/collections"
+    return ":".join(dict.fromkeys([str(_collection.parent()), *named.split(":")]))
+
+
+def _end(run: runs.Run, progress: Progress, stop: Stop, code: int | None, tail: list[str], job: Job, language: str | None) -> runs.Record:
+    """Bring the record to its end, if the playbook has not."""
+    record = run.read()
+    more: dict[str, Any] = {"task_stats": progress.stats} if progress.stats else {}
+    if record["state"] != "running":
+        if more:
+            record.update(more)
+            run.write(record)
+        return record
+    state = "complete"
+    if stop.count:
+        state = "interrupted"
+        more["open_step"] = {"task": progress.task, "hosts": list(progress.open_hosts)}
+        run.add_problem(_tell("run.interrupted", task=progress.task or "-", hosts=list(progress.open_hosts) or ["-"]))
+    elif code != 0:
+        reason = secrets.mask_text(_reason(progress, tail), job.hidden)
+        run.add_problem(_tell("run.ansible_failed", code="-" if code is None else code, reason=reason))
+    elif progress.nothing_matched and not progress.stats:
+        run.add_problem(_tell("run.no_hosts"))
+    record = run.finish(state, **more)
+    try:
+        from opsrunner._collection import reports
+    except ImportError:
+        return record
+    return reports.publish(run, record, language or record.get("language") or "en")[1]
+
+
+def _tell(identifier: str, **params: Any) -> str:
+    return catalogue.tell(findings.message(identifier, **params))
+
+
+def _reason(progress: Progress, tail: list[str]) -> str:
+    """Why ansible-playbook ended as it did: its own last error, else the last task that failed, else its last words."""
+    lines = [line.strip() for line in tail if line.strip()]
+    errors = [index for index, line in enumerate(lines) if line.startswith(("ERROR!", "[ERROR]"))]
+    usage = [line for line in lines if line.startswith("ansible-playbook: error: ")]
+    if progress.failure:
+        lines = [progress.failure]
+    elif usage:
+        lines = usage
+    elif errors:
+        lines = lines[errors[0] :]
+    else:
+        lines = lines[-5:]
+    return findings.cut(" ".join(" ".join(lines).split()) or "it said nothing", 1000)
+
+
+def arguments(options: Mapping[str, Any], extra: list[str]) -> dict[str, Any]:
+    """What the record keeps of the command line: see :mod:`run_arguments`; of unknown options only the names."""
+    kept = run_arguments.from_cli(options)
+    names = [word.partition("=")[0] if word.startswith("--") else word[:2] for word in extra if word.startswith("-")]
+    if names:
+        kept["options"] = list(dict.fromkeys(names))
+    return kept
+
+
+_LEAST_HIDDEN = 6
+
+
+def hidden_values(passwords: Iterable[str], extra_vars: Iterable[str]) -> frozenset[str]:
+    """What must not show in texts of Ansible that the record keeps: passwords, and the values of extra variables."""
+    hidden = {word for word in passwords if len(word) >= 3}
+    for given in extra_vars:
+        try:
+            data = json.loads(given)
+        except ValueError:
+            try:
+                words = shlex.split(given)
+            except ValueError:
+                words = given.split()
+            data = dict(word.partition("=")[::2] for word in words)
+        hidden |= secrets.collect(data)
+        hidden |= {text for text in _texts(data) if len(text) >= _LEAST_HIDDEN}
+    return frozenset(hidden)
+
+
+def _texts(data: Any) -> Iterator[str]:
+    if isinstance(data, dict):
+        for item in data.values():
+            yield from _texts(item)
+    elif isinstance(data, list):
+        for item in data:
+            yield from _texts(item)
+    else:
+        yield str(data)
