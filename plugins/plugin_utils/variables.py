@@ -75,17 +75,18 @@ def check(name: str, value: Any) -> Iterator[OptionError]:
     spec = variables()[name]
     wrong = list(_check_value(name, value, spec))
     yield from wrong
-    if not wrong and "module" in spec and not _has_template(value):
+    if not wrong and "reader" in spec and not _has_template(value):
         try:
-            _reader(spec["module"])({spec["option"]: value})
+            _reader(spec["reader"])({spec["option"]: value})
         except OptionError as error:
             tail = error.path[len(spec["option"]) :] if error.path.startswith(spec["option"]) else f".{error.path}" if error.path else ""
             yield OptionError(name + tail, error.problem, error.hint)
 
 
-def _reader(module: str) -> Callable[[dict[str, Any]], object]:
-    """The function that reads a module's options and raises OptionError: ``check_options`` of its action plugin."""
-    reader: Callable[[dict[str, Any]], object] = import_module(f"{_COLLECTION}.action.{module}").check_options
+def _reader(name: str) -> Callable[[dict[str, Any]], object]:
+    """The function of module_utils that reads a module's options and raises OptionError."""
+    module, _dot, function = name.partition(".")
+    reader: Callable[[dict[str, Any]], object] = getattr(import_module(f"{_COLLECTION}.module_utils.{module}"), function)
     return reader
 
 
