@@ -143,13 +143,15 @@ metrics:
   sample: {"source": "proc", "cores": 4, "cpu": {"busy": 12.5, "user": 9.1}, "load": [0.4, 0.5, 0.4]}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import host_metrics, host_options
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 
 
-def import_psutil(source):
+def import_psutil(source: str) -> Any:
     """The psutil package as O(source) wants it, or None for /proc. Raises OptionError when it is wanted and not there."""
     if source == "proc":
         return None
@@ -162,7 +164,7 @@ def import_psutil(source):
     return psutil
 
 
-def main():
+def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
