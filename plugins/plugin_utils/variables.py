@@ -46,14 +46,15 @@ class Problem(NamedTuple):
 
 @functools.cache
 def variables() -> dict[str, dict[str, Any]]:
-    """Every top-level variable with its description and its specification (as in a module's ``options``)."""
-    known: dict[str, dict[str, Any]] = {}
-    for name, entry in yaml.safe_load((Path(__file__).parent / "variables.yml").read_text(encoding="utf-8")).items():
-        spec = dict(entry)
-        if "module" in entry:
-            spec = {**_module_options(entry["module"])[entry["option"]], **entry}
-        known[name] = spec
+    """Every top-level variable as ``variables.yml`` has it."""
+    known: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "variables.yml").read_text(encoding="utf-8"))
     return known
+
+
+def specification(name: str) -> dict[str, Any]:
+    """What a variable may hold, as a module's ``options`` say it."""
+    entry = variables()[name]
+    return {**_module_options(entry["module"])[entry["option"]], **entry} if "module" in entry else entry
 
 
 @functools.cache
@@ -72,7 +73,7 @@ def check(name: str, value: Any) -> Iterator[OptionError]:
     if name not in variables():
         yield unknown_name("", name, variables(), what="variable")
         return
-    spec = variables()[name]
+    spec = specification(name)
     wrong = list(_check_value(name, value, spec))
     yield from wrong
     if not wrong and "reader" in spec and not _has_template(value):
