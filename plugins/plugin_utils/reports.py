@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import message
@@ -31,18 +33,16 @@ def publish(run: runs.Run, record: runs.Record, language: str = "en", keep_days:
     """
     state = run.path.parent.parent
     notes = list(record.get("notes", ()))
-    history: dict[tuple[str, str], list[Any]] = {}
-    previous = None
+    history, previous = {}, None
     try:
-        history = run_index.history(state, record["system"], before=record["started_at"], limit=HISTORY)
-        previous = _previous(state, record)
+        history, previous = _earlier(state, record)
         run_index.record(state, record)
         run_index.prune(state, keep_days)
     except run_index.IndexProblem as problem:
         notes.append(catalogue.tell(message("run.index_problem", reason=str(problem))))
     artifacts: dict[str, str] = {}
-    record = {**record, "notes": notes}
-    report = report_model.build(record, history=history, previous=previous, language=language)
+    record = {**record, "notes": notes, "language": language}
+    report = report_model.build(record, history=history, previous=previous, language=language, folder=run.path)
     for name, render in (
         ("html", lambda: report_html.render(report)),
         ("md", lambda: report_markdown.render(report)),
@@ -56,15 +56,22 @@ def publish(run: runs.Run, record: runs.Record, language: str = "en", keep_days:
             notes.append(catalogue.tell(message("run.report_unwritten", name=f"report.{name}", reason=error.strerror or str(error))))
     record = {**record, "notes": notes, "artifacts": artifacts}
     run.write(record)
-    return report_model.build(record, history=history, previous=previous, language=language), record
+    return report_model.build(record, history=history, previous=previous, language=language, folder=run.path), record
 
 
-def _previous(state: Any, record: runs.Record) -> runs.Record | None:
-    """The record of the last complete run of the same runbook on the same system."""
-    for row in run_index.runs(state, system=record["system"], runbook=record["runbook"], limit=10):
-        if row["id"] != record["id"] and row["state"] == "complete":
-            try:
-                return runs.Run(state / "runs" / row["id"]).read()
-            except (OSError, ValueError):
-                continue
-    return None
+def model(run: runs.Run, record: runs.Record, language: str = "en") -> Any:
+    """The report of a run that is kept, with what the runs before it have found; without that where there is no index."""
+    history, previous = {}, None
+    with contextlib.suppress(run_index.IndexProblem):
+        history, previous = _earlier(run.path.parent.parent, record)
+    return report_model.build(record, history=history, previous=previous, language=language, folder=run.path)
+
+
+def _earlier(state: Path, record: runs.Record) -> tuple[Any, runs.Record | None]:
+    """The numbers of earlier runs, and the record of the last complete run of the same runbook on the same system."""
+    history = run_index.history(state, record["system"], before=record["started_at"], limit=HISTORY)
+    for row in run_index.runs(state, system=record["system"], runbook=record["runbook"], limit=HISTORY):
+        if row["id"] < record["id"] and row["state"] == "complete":
+            with contextlib.suppress(OSError, ValueError):
+                return history, runs.Run(state / "runs" / row["id"]).read()
+    return history, None

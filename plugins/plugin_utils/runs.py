@@ -53,7 +53,7 @@ def state_dir() -> Path:
     return Path(base).expanduser().absolute() / "opsrunner"
 
 
-def _fallback_dir() -> Path:
+def fallback_dir() -> Path:
     """For a state folder that cannot be written: one of this user in the temporary folder."""
     return Path(tempfile.gettempdir()) / f"opsrunner-{os.getuid()}"
 
@@ -263,7 +263,7 @@ def create(runbook: str, system: str, pid: int, **more: Any) -> Run:
     except OSError as error:
         text = message("run.state_unwritable", path=str(state_dir()), reason=error.strerror or str(error))
         notes.append(catalogue.tell(text))
-        root = _own_folder(_fallback_dir())
+        root = _own_folder(fallback_dir())
         folder = _own_folder(_own_folder(root / "runs") / identifier)
     run = Run(folder)
     record = {
@@ -296,7 +296,7 @@ def _user() -> str:
 
 def _marks(pid: int) -> list[Path]:
     start = process_start(pid)
-    return [root / "live" / f"{pid}-{start}" for root in (state_dir(), _fallback_dir())] if start else []
+    return [root / "live" / f"{pid}-{start}" for root in (state_dir(), fallback_dir())] if start else []
 
 
 def current() -> Run | None:
