@@ -73,7 +73,7 @@ def look(
     memory = source.memory()
     kind = host_proc.container(root)
     own = host_proc.cgroup(memory.total, root)
-    asked = host_mounts.Spaces([mount for group in groups for mount in group], settings.timeout, ask)
+    asked = host_mounts.Spaces(host_mounts.by_risk(mount for group in groups for mount in group), settings.timeout, ask)
     first = _sample(source, root, settings.top, clock)
     started = clock()
     wall = now()

@@ -215,15 +215,23 @@ class _Child:
             return
 
 
-class Spaces:
-    """Asks for the space of mounts in children, while the caller does something else."""
+def by_risk(mounts: Iterable[Mount]) -> List[List[str]]:
+    """Mount points in groups that one child each asks: the local ones together, each remote one alone."""
+    local: List[str] = []
+    remote: List[str] = []
+    for mount in mounts:
+        (remote if mount.remote else local).append(mount.point)
+    return ([local] if local else []) + [[point] for point in remote]
 
-    def __init__(self, mounts: Sequence[Mount], timeout: float, ask: Callable[[str], Space] = space) -> None:
+
+class Spaces:
+    """Asks for the space of paths in children, one for each group, while the caller does something else."""
+
+    def __init__(self, groups: Iterable[Sequence[str]], timeout: float, ask: Callable[[str], Space] = space) -> None:
         self.timeout = timeout
         self.ask = ask
         self.answers: Dict[str, Answer] = {}
-        points = [mount.point for mount in mounts if not mount.remote]
-        self.waiting = ([points] if points else []) + [[mount.point] for mount in mounts if mount.remote]
+        self.waiting: List[Sequence[str]] = list(groups)
         self.children: List[_Child] = []
         self._start()
 

@@ -1,0 +1,246 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The manifest of a backup set and the record of its verification: one definition for writing, status, verifying, restoring.
+
+A set is a folder ``<UTC timestamp>`` with its artifacts, ``manifest.json`` and, once something was proved, ``verified.json``::
+
+    manifest.json  {"schema": 1, "system": …, "start": …, "end": …, "artifacts": [
+                     {"engine": "sqlite", "file": "app.db.zst", "size": 123, "sha256": …, "tool": "sqlite3", "tool_version": …,
+                      "server_version": …, "counts": {"rows.users": 10}, "start": …, "end": …}]}
+    verified.json  {"schema": 1, "rungs": [{"rung": 3, "at": …}]}
+
+Times are UTC, ISO 8601. Rungs of the ladder: 1 present, fresh and of a likely size; 2 checksum; 3 readable to its end by its own
+tool; 4 restored into a scratch place; 5 counts equal the manifest's.
+"""
+
+from __future__ import annotations
+
+import calendar
+import os
+import re
+import time
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+VERIFIED = "verified.json"
+#: Ending of the name of a set that is being written.
+PARTIAL = ".partial"
+#: Name of a set: its start, UTC.
+NAME_FORMAT = "%Y%m%dT%H%M%SZ"
+RUNGS = (1, 2, 3, 4, 5)
+#: A manifest larger than this is none.
+SIZE_LIMIT = 16 * 1024 * 1024
+
+
+class ManifestError(Exception):
+    """A manifest or verification record that cannot be used.
+
+    ``code``: ``not_json``, ``newer`` (written by a newer version: it may be right), ``field`` (a field is missing or wrong).
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class Artifact(NamedTuple):
+    """One file of a set. ``size``: bytes; ``counts``: what it holds (tables, rows, keys, documents, files), by name."""
+
+    engine: str
+    file: str
+    size: int
+    sha256: str
+    tool: str
+    start: float
+    end: float
+    tool_version: Optional[str] = None
+    server_version: Optional[str] = None
+    counts: Mapping[str, int] = {}
+
+
+class Manifest(NamedTuple):
+    """What a set holds. ``start``, ``end``: seconds since the epoch."""
+
+    system: str
+    start: float
+    end: float
+    artifacts: Tuple[Artifact, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all artifacts."""
+        return sum(artifact.size for artifact in self.artifacts)
+
+
+class Rung(NamedTuple):
+    """A rung that a set has passed, and when (seconds since the epoch)."""
+
+    rung: int
+    at: float
+
+
+class Problem(NamedTuple):
+    """What is wrong with an artifact: ``code`` is ``missing``, ``size``, ``outside``, ``type`` or ``unreadable``."""
+
+    code: str
+    file: str
+    detail: str = ""
+
+
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:Z|\+00:00)\Z")
+
+
+def parse_time(text: str) -> float:
+    """Seconds since the epoch from an ISO 8601 time in UTC. Raises ValueError."""
+    match = _TIME.match(text)
+    if not match:
+        raise ValueError("%r is not a UTC time such as 2026-01-31T04:05:06Z" % (text,))
+    year, month, day, hour, minute, second = (int(group) for group in match.groups())
+    if not (1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1] and hour < 24 and minute < 60 and second <= 60):
+        raise ValueError("%r is not a time" % (text,))
+    return float(calendar.timegm((year, month, day, hour, minute, second)))
+
+
+def format_time(seconds: float) -> str:
+    """The opposite of :func:`parse_time`, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _load(data: bytes, what: str) -> Dict[str, Any]:
+    import json  # ansible's own code has it loaded already
+
+    try:
+        value = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ManifestError("not_json", "%s: %s" % (what, str(error)[:200])) from None
+    if not isinstance(value, dict):
+        raise ManifestError("not_json", "%s: not an object" % what)
+    schema = value.get("schema")
+    if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
+        raise ManifestError("field", "%s: schema" % what)
+    if schema > SCHEMA:
+        raise ManifestError("newer", "%s: schema %d" % (what, schema))
+    return value
+
+
+def _field(value: Mapping[str, Any], name: str, kind: type, path: str, optional: bool = False) -> Any:
+    found = value.get(name)
+    if found is None and optional:
+        return None
+    wrong = isinstance(found, bool) or not isinstance(found, kind)
+    if wrong or found == "" or (isinstance(found, int) and found < 0):
+        raise ManifestError("field", path + name)
+    return found
+
+
+def _time(value: Mapping[str, Any], name: str, path: str) -> float:
+    try:
+        return parse_time(_field(value, name, str, path))
+    except ValueError:
+        raise ManifestError("field", path + name) from None
+
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def _artifact(value: Any, path: str) -> Artifact:
+    if not isinstance(value, dict):
+        raise ManifestError("field", path.rstrip("."))
+    digest = _field(value, "sha256", str, path)
+    if not _SHA256.match(digest):
+        raise ManifestError("field", path + "sha256")
+    counts = _field(value, "counts", dict, path, optional=True) or {}
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise ManifestError("field", "%scounts.%s" % (path, name))
+    return Artifact(
+        engine=_field(value, "engine", str, path),
+        file=_field(value, "file", str, path),
+        size=_field(value, "size", int, path),
+        sha256=digest,
+        tool=_field(value, "tool", str, path),
+        start=_time(value, "start", path),
+        end=_time(value, "end", path),
+        tool_version=_field(value, "tool_version", str, path, optional=True),
+        server_version=_field(value, "server_version", str, path, optional=True),
+        counts=dict(counts),
+    )
+
+
+def parse(data: bytes) -> Manifest:
+    """Read a manifest; names that this version does not know are left alone. Raises ManifestError."""
+    value = _load(data, MANIFEST)
+    artifacts = tuple(_artifact(item, "artifacts[%d]." % at) for at, item in enumerate(_field(value, "artifacts", list, "")))
+    if not artifacts:
+        raise ManifestError("field", "artifacts")
+    files = [artifact.file for artifact in artifacts]
+    for file in files:
+        if files.count(file) > 1:
+            raise ManifestError("field", "artifacts: %s twice" % file)
+    return Manifest(_field(value, "system", str, ""), _time(value, "start", ""), _time(value, "end", ""), artifacts)
+
+
+def to_json(manifest: Manifest) -> str:
+    """The manifest as it is written."""
+    import json
+
+    artifacts = []
+    for artifact in manifest.artifacts:
+        told = dict(artifact._asdict(), counts=dict(artifact.counts), start=format_time(artifact.start), end=format_time(artifact.end))
+        artifacts.append({name: value for name, value in told.items() if value is not None})
+    whole = {
+        "schema": SCHEMA,
+        "system": manifest.system,
+        "start": format_time(manifest.start),
+        "end": format_time(manifest.end),
+        "artifacts": artifacts,
+    }
+    return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
+
+
+def parse_verified(data: bytes) -> List[Rung]:
+    """Read a verification record, the highest rung first. Raises ManifestError."""
+    value = _load(data, VERIFIED)
+    rungs = []
+    for at, item in enumerate(_field(value, "rungs", list, "")):
+        path = "rungs[%d]." % at
+        if not isinstance(item, dict) or _field(item, "rung", int, path) not in RUNGS:
+            raise ManifestError("field", path + "rung")
+        rungs.append(Rung(int(item["rung"]), _time(item, "at", path)))
+    return sorted(rungs, key=lambda rung: (-rung.rung, -rung.at))
+
+
+def read_file(path: str) -> bytes:
+    """A manifest's or record's bytes. Raises OSError, and ManifestError when it is too large to be one."""
+    with open(path, "rb") as file:
+        data = file.read(SIZE_LIMIT + 1)
+    if len(data) > SIZE_LIMIT:
+        raise ManifestError("not_json", "%s: larger than %d bytes" % (os.path.basename(path), SIZE_LIMIT))
+    return data
+
+
+def check_files(manifest: Manifest, folder: str) -> List[Problem]:
+    """Whether each artifact is there, inside the set, a plain file, and of its size. Reads no content."""
+    problems = []
+    base = os.path.realpath(folder)
+    for artifact in manifest.artifacts:
+        path = os.path.join(base, artifact.file)
+        if os.path.isabs(artifact.file) or not os.path.realpath(path).startswith(base + os.sep):
+            problems.append(Problem("outside", artifact.file, os.path.realpath(path)))
+            continue
+        try:
+            told = os.stat(path)
+        except FileNotFoundError:
+            problems.append(Problem("missing", artifact.file))
+            continue
+        except (OSError, ValueError) as error:
+            problems.append(Problem("unreadable", artifact.file, getattr(error, "strerror", None) or str(error)))
+            continue
+        if (told.st_mode & 0o170000) != 0o100000:
+            problems.append(Problem("type", artifact.file))
+        elif told.st_size != artifact.size:
+            problems.append(Problem("size", artifact.file, "%d, not %d bytes" % (told.st_size, artifact.size)))
+    return problems
