@@ -67,8 +67,9 @@ class Lab:
         if not (self.folder / "id").exists():
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "id"], check=True)
             subprocess.run(
-                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650"]
-                + ["-subj", "/CN=Lab CA", "-keyout", self.folder / "ca.key", "-out", self.folder / "ca.pem"],
+                "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -keyout ca.key -out ca.pem".split()
+                + ["-subj", "/CN=Lab CA"],
+                cwd=self.folder,
                 check=True,
                 capture_output=True,
             )
@@ -87,7 +88,7 @@ class Lab:
             *(image, "/sbin/init"),
         )
         script = (
-            "set -e; for home in root home/watch; do install -d -m 700 /$home/.ssh; cat /opt/standin/id.pub > /$home/.ssh/authorized_keys; done;"
+            "set -e; cd /; for home in root home/watch; do install -d -m 700 $home/.ssh; cp /opt/standin/id.pub $home/.ssh/authorized_keys; done;"
             "chown -R watch: /home/watch/.ssh; systemctl is-system-running --wait >/dev/null || { systemctl --failed; exit 1; };"
         )
         if kind:

@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             time.sleep(1)
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815
 
     def log_message(self, *args: object) -> None:
         pass
@@ -82,10 +82,18 @@ def main() -> None:
     parser.add_argument("--tls", nargs=2)
     parser.add_argument("--answers")
     args = parser.parse_args()
+    # The name that ps and the holder of a port are told by.
+    Path("/proc/self/comm").write_text(args.name[:15])
     for port in args.port:
         server = Server(("", port), Handler)
         server.answers = {
-            "/health": {"status": "ok", "service": args.name, "version": "2.4.1", "started": int(STARTED), "queue": {"depth": 3, "limit": 10000}},
+            "/health": {
+                "status": "ok",
+                "service": args.name,
+                "version": "2.4.1",
+                "started": int(STARTED),
+                "queue": {"depth": 3, "limit": 10000},
+            },
             "/health/db": {"status": "ok", "pool": {"size": 20, "used": 4, "waiting": 0}},
         }
         if args.answers:

@@ -58,9 +58,16 @@ def write(path: str, text: str, mode: int = 0o644, owner: str | None = None) -> 
     return file
 
 
+def stamp(seconds: float) -> str:
+    """A time as plain logs write it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+
+
 def user(name: str) -> None:
     """A system user."""
-    subprocess.run(["useradd", "--system", "--home-dir", f"/var/lib/{name}", "--shell", "/usr/sbin/nologin", name], check=False, capture_output=True)
+    subprocess.run(
+        ["useradd", "--system", "--home-dir", f"/var/lib/{name}", "--shell", "/usr/sbin/nologin", name], check=False, capture_output=True
+    )
 
 
 def certificate(folder: str, names: list[str], from_days: float, to_days: float) -> None:
@@ -120,12 +127,12 @@ def backup(root: str, age: float, size: int = 200_000) -> Path:
             }
         )
     content.unlink()
-    stamp = "%Y-%m-%dT%H:%M:%SZ"
+    utc = "%Y-%m-%dT%H:%M:%SZ"
     manifest = {
         "schema": 1,
         "system": "logcaster",
-        "start": time.strftime(stamp, time.gmtime(made - 60)),
-        "end": time.strftime(stamp, time.gmtime(made)),
+        "start": time.strftime(utc, time.gmtime(made - 60)),
+        "end": time.strftime(utc, time.gmtime(made)),
         "artifacts": artifacts,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
@@ -136,7 +143,14 @@ def backup(root: str, age: float, size: int = 200_000) -> Path:
 
 def service(unit: str, description: str, owner: str, arguments: str, more: str = "") -> None:
     """A unit that runs the double of a service."""
-    text = UNIT.format(description=description, type="notify", user=owner, more=more + "\nNotifyAccess=all\nTimeoutStopSec=2", here=HERE, arguments=arguments)
+    text = UNIT.format(
+        description=description,
+        type="notify",
+        user=owner,
+        more=more + "\nNotifyAccess=all\nTimeoutStopSec=2",
+        here=HERE,
+        arguments=arguments,
+    )
     write(f"/etc/systemd/system/{unit}.service", text)
 
 
@@ -171,6 +185,7 @@ def logcaster() -> None:
         database.execute("create table if not exists events (id integer primary key, level text, message text)")
         database.executemany("insert into events (level, message) values (?, ?)", [("INFO", f"event {n}") for n in range(1000)])
     database.close()
+    data.chmod(0o750)
     for path in (data, data / "data.db"):
         shutil.chown(path, "logcaster", "logcaster")
     logcaster_logs()
@@ -183,7 +198,7 @@ def logcaster_logs() -> None:
     """Twelve quiet hours of logs, up to now."""
     chance = random.Random(1)
     now = time.time()
-    access, events, errors = [], [], []
+    access, events = [], []
     count = 3000
     for number in range(count):
         at = now - 12 * HOUR * (1 - number / count)
@@ -205,8 +220,7 @@ def logcaster_logs() -> None:
                 }
             )
         )
-    for hours in (11, 7, 3):
-        errors.append(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(now - hours * HOUR))} ERROR [sink] peer 10.0.0.7:5140 closed the connection")
+    errors = [f"{stamp(now - hours * HOUR)} ERROR [sink] peer 10.0.0.7:5140 closed the connection" for hours in (11, 7, 3)]
     for name, lines in (("access.log", access), ("logcaster.log", events), ("error.log", errors)):
         write(f"/var/log/logcaster/{name}", "\n".join(lines) + "\n", 0o640, "logcaster")
     shutil.chown("/var/log/logcaster", "logcaster", "logcaster")
@@ -230,15 +244,16 @@ def simplers() -> None:
     tls = "portfolio-double 443 --tls /etc/standin/tls/cert.pem /etc/standin/tls/key.pem" + more
     service("portfolio-double", "Double of the portfolio API", "batch", tls, "AmbientCapabilities=CAP_NET_BIND_SERVICE")
     write("/opt/SimpleRS/batch/candidate_generation.py", "print('candidate generation')\n")
-    write("/etc/simplers/environment", "LOG_LEVEL=INFO\nBATCH_SIZE=1000\n", 0o600, "batch")
+    write("/etc/simplers/batch.env", "LOG_LEVEL=INFO\nBATCH_SIZE=1000\n", 0o600, "batch")
     write(
         "/etc/systemd/system/batch-candidate-generation.service",
         "[Unit]\nDescription=SimpleRS candidate generation\n[Service]\nType=oneshot\nUser=batch\nWorkingDirectory=/opt/SimpleRS\n"
-        "EnvironmentFile=-/etc/simplers/environment\nExecStart=/usr/bin/python3 batch/candidate_generation.py\nTimeoutStartSec=3600\n",
+        "EnvironmentFile=-/etc/simplers/batch.env\nExecStart=/usr/bin/python3 batch/candidate_generation.py\nTimeoutStartSec=3600\n",
     )
     write(
         "/etc/systemd/system/batch-candidate-generation.timer",
-        "[Unit]\nDescription=SimpleRS candidate generation, nightly\n[Timer]\nOnCalendar=*-*-* 02:00:00\n[Install]\nWantedBy=timers.target\n",
+        "[Unit]\nDescription=SimpleRS candidate generation, nightly\n[Timer]\nOnCalendar=*-*-* 02:00:00\n"
+        "[Install]\nWantedBy=timers.target\n",
     )
     simplers_logs()
     for hours in (3, 27, 51, 75):
@@ -254,7 +269,7 @@ def simplers_logs() -> None:
         lines = []
 
         def say(after: float, level: str, text: str, began: float = began, lines: list[str] = lines) -> None:
-            lines.append(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(began + after))},{int(after * 7) % 1000:03d} - candidate_generation - {level} - {text}")
+            lines.append(f"{stamp(began + after)},{int(after * 7) % 1000:03d} - candidate_generation - {level} - {text}")
 
         say(0, "INFO", "BATCH PROCESS STARTED")
         for user_number in range(200):

@@ -1,0 +1,122 @@
+# The two that set up and do everything: make daily, make test. Others: make help.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+export ANSIBLE_HOME ?= $(CURDIR)/.ansible
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Why the lab cannot be used here; empty when it can.
+LAB_MISSING = $(shell tests/lab/missing.sh)
+
+## daily: run the daily runbook on the demo system on this machine; needs no server and no root
+daily: $(VENV)/.run
+	@$(BIN)/python -m opsrunner daily --system demo --fail-on none
+
+## test: lint, sanity and unit tests; on a machine with root and podman also roles and planted faults on real hosts
+test: lint sanity test-unit test-old-python test-lab
+
+## venv: the environment in .venv with everything that work on this project needs
+venv: $(VENV)/.dev
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name one with make PYTHON=...")'
+	@$(PYTHON) -m venv $(VENV) || { echo "A virtual environment could not be made; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+# .run and .dev stand for what is installed in the environment.
+$(VENV)/.run: requirements/run.txt | $(VENV)/bin/python
+	@echo "Setting up $(VENV) with what the command needs"
+	@$(BIN)/python -m pip install --quiet -r requirements/run.txt
+	@echo "$(CURDIR)/src" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/opsrunner.pth"
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	@echo "Setting up $(VENV) with what work on this project needs"
+	@$(BIN)/python -m pip install --quiet -r requirements/dev.txt
+	@touch $@
+
+## lint: ruff, mypy, yamllint, ansible-lint, role specifications and READMEs
+lint: lint-python lint-yaml lint-roles
+
+lint-python: $(VENV)/.dev
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff --quiet .; exit 1; }
+	@$(BIN)/mypy
+
+lint-yaml: $(VENV)/.dev
+	@$(BIN)/yamllint --strict .
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/ansible-lint --offline --profile production -q
+
+lint-roles: $(VENV)/.dev
+	@$(BIN)/python tests/lint/roles.py
+
+## format: let ruff format and mend what it can
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+## docs: write the variable tables of the roles' READMEs from their argument specifications
+docs: $(VENV)/.dev
+	@$(BIN)/python tests/lint/roles.py --write
+
+## sanity: ansible-test sanity on a copy of the collection
+sanity: $(VENV)/.dev
+	@mkdir -p .cache
+	@tests/sanity/run.sh > .cache/sanity.log 2>&1 || { grep -E '^(ERROR|FATAL|See)' .cache/sanity.log || cat .cache/sanity.log; exit 1; }
+	@echo "ansible-test sanity: $$(grep -c '^Running sanity test' .cache/sanity.log) tests passed"
+
+## test-unit: unit tests
+test-unit: $(VENV)/.dev
+	@$(BIN)/python -m pytest tests/unit -q -n $(WORKERS) --dist worksteal
+
+## test-old-python: the part that runs on managed hosts, under the oldest Python they may have
+test-old-python: $(VENV)/.dev
+	@tests/unit/old_python.sh
+
+## test-slow: the same properties and fuzz tests with many more examples
+test-slow: $(VENV)/.dev
+	@OPSRUNNER_SLOW=1 $(BIN)/python -m pytest tests/unit -q -n $(WORKERS) --dist worksteal --hypothesis-profile=slow
+
+## test-lab: what needs real hosts; without root or podman it is left out, with STRICT=1 that fails
+test-lab: $(VENV)/.dev
+	@if [ -z "$(LAB_MISSING)" ]; then \
+	  $(MAKE) molecule test-faults; \
+	elif [ "$${STRICT:-}" = 1 ]; then \
+	  echo "The lab cannot be used: $(LAB_MISSING)" >&2; exit 1; \
+	else \
+	  echo "Left out: roles and planted faults on real hosts, because $(LAB_MISSING)"; \
+	fi
+
+## molecule: the roles on two systemd hosts
+molecule: $(VENV)/.dev
+	@tests/lab/molecule.sh
+
+## test-faults: plant faults on the lab's hosts, one at a time, and expect exactly the right findings
+test-faults: $(VENV)/.dev
+	@$(BIN)/python -m pytest tests/integration/faults -q
+
+## bench-daily: the daily runbook on ten hosts against a shell script over plain ssh
+bench-daily: $(VENV)/.dev
+	@$(BIN)/python tests/bench/daily/bench.py
+
+## lab-up, lab-down: hosts of LogCaster and SimpleRS to try things on
+lab-up:
+	@tests/lab/hosts.py up .cache/lab/hosts logcaster1=logcaster logcaster2=logcaster batch1=simplers
+
+lab-down:
+	@tests/lab/hosts.py down .cache/lab/hosts
+
+## clean: remove what was built; .venv and caches stay
+clean:
+	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .cache/sanity/ansible_collections
+
+help:
+	@sed -n 's/^## //p' Makefile | sort
+
+.PHONY: daily test venv lint lint-python lint-yaml lint-roles format docs sanity test-unit test-old-python test-slow test-lab molecule test-faults bench-daily lab-up lab-down clean help
