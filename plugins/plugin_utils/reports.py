@@ -25,7 +25,9 @@ from ansible_collections.opsrunner.runbook.plugins.plugin_utils import (
 HISTORY = 60
 
 
-def publish(run: runs.Run, record: runs.Record, language: str = "en", keep_days: int = runs.KEEP_DAYS) -> tuple[Any, runs.Record]:
+def publish(
+    run: runs.Run, record: runs.Record, language: str = "en", keep_days: int = runs.KEEP_DAYS
+) -> tuple[report_model.Report, runs.Record]:
     """Index the run, write ``report.html``, ``.md``, ``.json`` and ``.prom`` into its folder, forget runs past their time.
 
     Returns the report's model and the record as it is kept. What cannot be written becomes a note of the record: the
@@ -59,7 +61,7 @@ def publish(run: runs.Run, record: runs.Record, language: str = "en", keep_days:
     return report_model.build(record, history=history, previous=previous, language=language, folder=run.path), record
 
 
-def model(run: runs.Run, record: runs.Record, language: str = "en") -> Any:
+def model(run: runs.Run, record: runs.Record, language: str = "en") -> report_model.Report:
     """The report of a run that is kept, with what the runs before it have found; without that where there is no index."""
     history, previous = {}, None
     with contextlib.suppress(run_index.IndexProblem):

@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from opsrunner.errors import RefusalError
+
 if TYPE_CHECKING:
     from ansible_collections.opsrunner.runbook.plugins.module_utils import findings, options
     from ansible_collections.opsrunner.runbook.plugins.plugin_utils import (
@@ -57,7 +59,7 @@ _PACKAGE = "ansible_collections.opsrunner.runbook"
 _MODULE_UTILS = ("findings", "options")
 
 
-class CollectionMissingError(Exception):
+class CollectionMissingError(RefusalError):
     """The collection is nowhere to be found."""
 
     def __init__(self) -> None:
@@ -136,6 +138,13 @@ def root() -> Path:
 def parent() -> Path:
     """The folder that holds ``ansible_collections``, as Ansible wants it named."""
     return root().parents[2]
+
+
+def elsewhere() -> list[Path]:
+    """Every place that holds the collection where Ansible looks: its own folders, then Python's."""
+    parents = [*_candidates(), *(Path(entry) for entry in sys.path if entry)]
+    found = [parent / "ansible_collections" / "opsrunner" / "runbook" for parent in parents]
+    return [path for path in dict.fromkeys(found) if (path / "plugins").is_dir()]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,25 +6,23 @@
 from __future__ import annotations
 
 import argparse
-import getpass
-import json
-import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from opsrunner import __version__, _collection, live, runbooks, systems
+from opsrunner import __version__, runbooks, running
+from opsrunner import commands as handlers
+from opsrunner.errors import EXIT_INTERRUPTED, EXIT_USAGE, RefusalError, unknown
 
-EXIT_INCOMPLETE = 4
-EXIT_USAGE = 64
-EXIT_INTERRUPTED = 130
+#: Parts of a runbook that are asked for often.
+SHORTCUTS = {
+    "status": ("daily", "health"),
+    "stats": ("daily", "resources"),
+    "logs": ("daily", "logs"),
+    "backups": ("daily", "backups"),
+}
 FAIL_ON = ("none", "warning", "unknown", "critical")
-
-
-class UsageError(Exception):
-    """The command was given something that it cannot use."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,16 +31,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Tell what is wrong and how to be told more."""
         self.exit(EXIT_USAGE, f"{self.prog}: {message}\nSee {self.prog} --help.\n")
-
-
-def nearest(name: str, names: Sequence[str] | dict[str, Any], what: str) -> UsageError:
-    """The error for a name that is not there, with the one that was meant."""
-    from opsrunner._collection import options
-
-    return UsageError(str(options.unknown_name("", name, names, what=what)))
-
-
-# -- running a runbook ---------------------------------------------------------------------------------------------------
 
 
 def _run_options() -> Parser:
@@ -82,131 +70,6 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-_PASSED = {
-    "subset": "--limit",
-    "tags": "--tags",
-    "skip_tags": "--skip-tags",
-    "check": "--check",
-    "diff": "--diff",
-    "extra_vars": "--extra-vars",
-    "forks": "--forks",
-    "remote_user": "--user",
-    "private_key": "--private-key",
-    "ask_pass": "--ask-pass",
-    "become": "--become",
-    "ask_become_pass": "--ask-become-pass",
-    "vault_id": "--vault-id",
-    "vault_password_file": "--vault-password-file",
-    "ask_vault_pass": "--ask-vault-pass",
-}
-
-
-def ansible_options(given: argparse.Namespace, extra: Sequence[str]) -> list[str]:
-    """The options of ansible-playbook for what the command was given."""
-    words: list[str] = []
-    for name, option in _PASSED.items():
-        value = getattr(given, name)
-        for item in value if isinstance(value, list) else [value]:
-            if item is True:
-                words.append(option)
-            elif item not in (None, False):
-                words += [option, str(item)]
-    if given.language:
-        words += ["-e", f"run_report_language={given.language}"]
-    words += ["-e", f"run_report_fail_on={given.fail_on}"]
-    if given.verbose:
-        words.append("-" + "v" * given.verbose)
-    return [*words, *extra]
-
-
-def ask_passwords(given: argparse.Namespace, ask: Callable[[str], str] = getpass.getpass) -> dict[str, str]:
-    """Ask for what ansible-playbook is going to ask for; answers by the pattern of its prompt."""
-    answers: dict[str, str] = {}
-    if given.ask_pass:
-        answers[r"SSH password:\s*?$"] = ask("SSH password: ")
-    if given.ask_become_pass:
-        prompt = "BECOME password"
-        default = answers.get(r"SSH password:\s*?$", "")
-        answers[r"BECOME password.*:\s*?$"] = ask(f"{prompt}{'[defaults to SSH password]' if given.ask_pass else ''}: ") or default
-    if given.ask_vault_pass:
-        answers[r"Vault password:\s*?$"] = ask("Vault password: ")
-    for identity in given.vault_id or ():
-        label, _at, source = identity.rpartition("@")
-        if source in ("prompt", "prompt_ask_vault_pass"):
-            answers[rf"Vault password \({re.escape(label or 'default')}\):\s*?$"] = ask(f"Vault password ({label or 'default'}): ")
-    return answers
-
-
-def choose_system(given: argparse.Namespace) -> systems.System:
-    """The system that the command names. Raises UsageError."""
-    if given.system and given.inventory:
-        raise UsageError("give --system or -i, not both")
-    if given.inventory:
-        if "," not in given.inventory and not Path(given.inventory).exists():
-            raise UsageError(f"there is no inventory {given.inventory}")
-        return systems.from_path(given.inventory)
-    known = systems.find()
-    if not given.system:
-        raise UsageError("which system? Give --system NAME" + (f"; there are: {', '.join(sorted(known))}" if known else " or -i INVENTORY"))
-    if given.system not in known:
-        raise nearest(given.system, known, "system")
-    return known[given.system]
-
-
-def run_runbook(given: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Run a runbook and tell what was found."""
-    from opsrunner import runner
-    from opsrunner._collection import run_arguments, runs
-
-    system = choose_system(given)
-    runbook: runbooks.Runbook = given.runbook
-    passwords = ask_passwords(given)
-    job = runner.Job(
-        runbook=runbook,
-        system=system,
-        options=ansible_options(given, extra),
-        arguments=runner.arguments(vars(given), list(extra)),
-        passwords=passwords,
-        hidden=runner.hidden_values(passwords.values(), given.extra_vars or ()),
-    )
-    run = runs.create(
-        runbook.name,
-        system.name,
-        os.getpid(),
-        arguments=job.arguments,
-        revision=run_arguments.revision(runbook.path.resolve().parent),
-        via="command",
-    )
-    watcher = _watcher(given, run, f"{runbook.name} on {system.name}")
-    try:
-        record = runner.carry_out(job, run, watcher, given.language)
-    finally:
-        watcher.close()
-    status = runs.exit_status(record, given.fail_on)
-    _tell(given, run, record, status)
-    return status
-
-
-def _watcher(given: argparse.Namespace, run: Any, title: str) -> live.Silent | live.Plain | live.Screen:
-    if given.quiet or (given.json and not live.is_terminal(sys.stderr)):
-        return live.Silent()
-    if given.verbose or not live.is_terminal(sys.stderr):
-        return live.Plain(sys.stderr, verbose=bool(given.verbose))
-    return live.Screen(sys.stderr, run, title, color=live.colored(sys.stderr))
-
-
-def _tell(given: argparse.Namespace, run: Any, record: dict[str, Any], status: int) -> None:
-    if given.json:
-        print(json.dumps(record, ensure_ascii=False))
-        return
-    if given.quiet and not status:
-        return
-    print(f"{record['state']} {record['status']} {record['problems']} {run.path}")
-
-
-# -- the command line ----------------------------------------------------------------------------------------------------
-
-
 _PASSING = "Everything after -- goes to ansible-playbook."
 
 
@@ -215,12 +78,68 @@ def parser(known: dict[str, runbooks.Runbook]) -> Parser:
     top = Parser(prog="opsrunner", description="Run operation runbooks on systems, keep every run, show what was found.")
     top.add_argument("--version", action="version", version=f"opsrunner {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    _add_keeping(commands)
+    _add_inventories(commands)
     shared = _run_options()
     for name, runbook in known.items():
-        title = runbook.title.replace("%", "%%")
-        one = commands.add_parser(name, parents=[shared], help=title, description=title, epilog=_PASSING)
-        one.set_defaults(handler=run_runbook, runbook=runbook)
+        if name not in commands.choices:  # a playbook of such a name is run by its path
+            _add_run(commands, name, shared, runbook, runbook.title)
+    for name, (of, tags) in SHORTCUTS.items():
+        if of in known and name not in commands.choices:
+            _add_run(commands, name, shared, known[of], f"Short for: {of} --tags {tags}").set_defaults(tags=[tags])
     return top
+
+
+def _add_run(commands: Any, name: str, shared: Parser, runbook: runbooks.Runbook, title: str) -> argparse.ArgumentParser:
+    title = title.replace("%", "%%")
+    one: argparse.ArgumentParser = commands.add_parser(name, parents=[shared], help=title, description=title, epilog=_PASSING)
+    one.set_defaults(handler=running.run_runbook, runbook=runbook)
+    return one
+
+
+def _command(commands: Any, name: str, handler: Callable[[argparse.Namespace, Sequence[str]], int], text: str) -> argparse.ArgumentParser:
+    one: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    one.set_defaults(handler=handler)
+    return one
+
+
+def _add_keeping(commands: Any) -> None:
+    one = _command(commands, "show", handlers.show, "show a run that is kept")
+    one.add_argument("run", nargs="?", default="last", metavar="RUN", help="its id or the beginning of it, last, previous (default: last)")
+    form = one.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="its record")
+    form.add_argument("--markdown", metavar="PATH", help="write it as Markdown (- for standard output)")
+    form.add_argument("--html", metavar="PATH", help="write it as one HTML file")
+    one.add_argument("--language", choices=("en", "ko"), help="language of the report")
+    _add_which(one)
+    one = _command(commands, "history", handlers.history, "list the runs that are kept")
+    one.add_argument("-n", "--number", type=_positive, default=20, metavar="N", help="so many (default: %(default)s)")
+    one.add_argument("--json", action="store_true", help="as data")
+    _add_which(one)
+    one = _command(commands, "diff", handlers.diff, "what changed between two runs")
+    one.add_argument("run", nargs="?", default="previous", metavar="RUN", help="as for show (default: previous)")
+    one.add_argument("other", nargs="?", default="last", metavar="RUN", help="as for show (default: last)")
+    one.add_argument("--json", action="store_true", help="as data")
+    _add_which(one)
+
+
+def _add_which(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--system", metavar="NAME", help="only runs on this system")
+    one.add_argument("--runbook", metavar="NAME", dest="runbook_name", help="only runs of this runbook")
+
+
+def _add_inventories(commands: Any) -> None:
+    _command(commands, "list", handlers.list_all, "list runbooks and systems")
+    one = _command(commands, "validate", handlers.validate_inventories, "check the inventories of systems")
+    one.add_argument("system", nargs="*", metavar="SYSTEM|PATH", help="only these")
+    one = _command(commands, "init", handlers.initialise, "write the inventory of a new system into ./inventories")
+    one.add_argument("name", metavar="NAME")
+    one = _command(commands, "doctor", handlers.examine, "is everything there that runs need?")
+    one.add_argument("--system", metavar="NAME", help="also log in to the hosts of this system")
+    one.add_argument("-i", "--inventory", metavar="PATH", help="the same for an inventory by its path")
+    one = _command(commands, "demo", handlers.run_demo, "a small sick service on this machine to try things on")
+    one.add_argument("what", choices=("up", "down", "status"))
+    one.add_argument("--idle", type=_positive, default=30, metavar="MINUTES", help="ends after so long without a request (default: 30)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -232,20 +151,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         words, extra = words[:cut], words[cut + 1 :]
     try:
         known = runbooks.find()
-        top = parser(known)
         name = next((word for word in words if not word.startswith("-")), None)
+        if name and name.endswith((".yml", ".yaml")) and Path(name).is_file():
+            known[name] = runbooks.from_file(Path(name))
+        top = parser(known)
         commands = next(action for action in top._actions if isinstance(action, argparse._SubParsersAction))
         if name is not None and name not in commands.choices:
-            raise nearest(name, list(commands.choices), "command or runbook")
+            raise unknown(name, list(commands.choices), "command or runbook")
         given = top.parse_args(words)
         status: int = given.handler(given, extra)
         return status
-    except UsageError as error:
+    except RefusalError as error:
         print(f"opsrunner: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    except _collection.CollectionMissingError as error:
-        print(f"opsrunner: {error}", file=sys.stderr)
-        return EXIT_INCOMPLETE
+        return error.status
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except SystemExit as ended:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from opsrunner._collection import findings, runs
-from opsrunner.runner import Event, Progress
+from opsrunner.progress import Event, Progress
 
 _REDRAW = 0.2
 _LEAST_GAP = 0.1

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 from opsrunner import _collection
 from opsrunner._collection import catalogue, findings, run_arguments, runs, secrets
+from opsrunner.progress import Event, Progress
 from opsrunner.runbooks import Runbook
 from opsrunner.systems import System
 
@@ -34,8 +35,6 @@ _POLL = 0.3
 _FOLDER = ".runner"
 _TAIL = 200
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-
-Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,58 +58,6 @@ class Watcher(Protocol):
 
     def on_stop(self, forced: bool) -> None:
         """The run was asked to stop."""
-
-
-@dataclass
-class Progress:
-    """Where the run is: the task at hand and the hosts that have not ended it yet."""
-
-    task: str = ""
-    role: str = ""
-    open_hosts: dict[str, None] = field(default_factory=dict)
-    done_hosts: set[str] = field(default_factory=set)
-    stats: dict[str, dict[str, int]] = field(default_factory=dict)
-    failure: str = ""
-    nothing_matched: bool = False
-    ended: bool = False
-
-    def take(self, event: Event) -> None:
-        """Follow one event."""
-        kind, data = event.get("event", ""), event.get("event_data") or {}
-        if kind in ("playbook_on_task_start", "playbook_on_handler_task_start"):
-            self.task, self.role = str(data.get("name") or data.get("task") or ""), str(data.get("role") or "")
-            self.task = self.task.removeprefix(f"{self.role} : ")
-            self.open_hosts, self.done_hosts = {}, set()
-        elif kind == "runner_on_start":
-            self.open_hosts[str(data.get("host"))] = None
-        elif kind in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable", "runner_on_skipped"):
-            host = str(data.get("host"))
-            self.open_hosts.pop(host, None)
-            self.done_hosts.add(host)
-            if kind == "runner_on_failed" and not data.get("ignore_errors"):
-                reason = str((data.get("res") or {}).get("msg") or "")
-                self.failure = f"{host}: {self.task}: {reason}"
-        elif kind == "playbook_on_no_hosts_matched":
-            self.nothing_matched = True
-        elif kind == "playbook_on_stats":
-            self.ended = True
-            self.stats = _stats_by_host(data)
-
-
-_STATS = {
-    "ok": "ok",
-    "changed": "changed",
-    "failures": "failed",
-    "dark": "unreachable",
-    "skipped": "skipped",
-    "rescued": "rescued",
-    "ignored": "ignored",
-}
-
-
-def _stats_by_host(data: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    hosts = sorted(data.get("processed") or {})
-    return {host: {name: int((data.get(key) or {}).get(host, 0)) for key, name in _STATS.items()} for host in hosts}
 
 
 class Stop:
@@ -252,12 +199,12 @@ def _inventory(system: System) -> str:
 
 def environment(job: Job, run: runs.Run) -> dict[str, str]:
     """What ansible-playbook finds in its environment besides the user's own."""
-    given = {
-        runs.RUN_VARIABLE: str(run.path),
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-        "ANSIBLE_NOCOLOR": "1",
-        **job.environment,
-    }
+    return {runs.RUN_VARIABLE: str(run.path), "ANSIBLE_NOCOLOR": "1", **surroundings(), **job.environment}
+
+
+def surroundings() -> dict[str, str]:
+    """What every program of Ansible needs to use this Python's Ansible, this collection and the ansible.cfg in force."""
+    given = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])}
     configuration = _configuration()
     if configuration and "ANSIBLE_CONFIG" not in os.environ:
         given["ANSIBLE_CONFIG"] = str(configuration)
@@ -312,10 +259,8 @@ def _end(run: runs.Run, progress: Progress, stop: Stop, code: int | None, tail: 
     elif progress.nothing_matched and not progress.stats:
         run.add_problem(_tell("run.no_hosts"))
     record = run.finish(state, **more)
-    try:
-        from opsrunner._collection import reports
-    except ImportError:
-        return record
+    from opsrunner._collection import reports  # here: they are needed only when the playbook wrote none
+
     return reports.publish(run, record, language or record.get("language") or "en")[1]
 
 

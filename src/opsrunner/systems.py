@@ -12,6 +12,7 @@ from typing import NamedTuple
 import yaml
 
 from opsrunner import _collection
+from opsrunner.errors import UsageError, unknown
 
 #: Folders with inventories besides ``./inventories``, separated by colons.
 VARIABLE = "OPSRUNNER_INVENTORIES"
@@ -58,6 +59,22 @@ def from_path(path: str) -> System:
     place = folder if folder.is_dir() else folder.parent
     name = _variable(folder, "runbook_system") or (place.absolute().name if folder.exists() else "none")
     return System(name, folder)
+
+
+def choose(name: str | None, inventory: str | None) -> System:
+    """The system meant by ``--system`` or ``-i``. Raises UsageError."""
+    if name and inventory:
+        raise UsageError("give --system or -i, not both")
+    if inventory:
+        if "," not in inventory and not Path(inventory).exists():
+            raise UsageError(f"there is no inventory {inventory}")
+        return from_path(inventory)
+    known = find()
+    if not name:
+        raise UsageError("which system? Give --system NAME" + (f"; there are: {', '.join(sorted(known))}" if known else " or -i INVENTORY"))
+    if name not in known:
+        raise unknown(name, known, "system")
+    return known[name]
 
 
 def _variable(path: Path, name: str) -> str:
