@@ -118,13 +118,13 @@ def _check_value(path: str, value: Any, spec: Mapping[str, Any]) -> Iterator[Opt
         choices = [str(choice) for choice in spec["choices"]]
         yield unknown_name(path, str(value), choices, what="choice")
     if kind == "list":
-        item_spec = {"type": spec.get("elements", "raw"), "options": spec.get("options")}
+        item_spec = {"type": spec.get("elements", "raw"), "suboptions": spec.get("suboptions")}
         if "choices" in spec:
             item_spec["choices"] = spec["choices"]
         for index, item in enumerate(value):
             yield from _check_value(f"{path}[{index}]", item, item_spec)
-    elif kind == "dict" and spec.get("options"):
-        yield from _check_options(path, value, spec["options"])
+    elif kind == "dict" and spec.get("suboptions"):
+        yield from _check_options(path, value, spec["suboptions"])
 
 
 def _check_options(path: str, value: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[OptionError]:

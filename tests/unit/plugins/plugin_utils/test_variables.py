@@ -11,14 +11,14 @@ from ansible_collections.opsrunner.runbook.plugins.plugin_utils import variables
 SPEC = {
     "type": "list",
     "elements": "dict",
-    "options": {
+    "suboptions": {
         "name": {"type": "str", "required": True},
         "timeout": {"type": "float"},
         "retries": {"type": "int"},
         "verify": {"type": "bool"},
         "type": {"type": "str", "choices": ["http", "tcp"]},
         "headers": {"type": "dict"},
-        "json": {"type": "list", "elements": "dict", "options": {"expression": {"type": "str"}}},
+        "json": {"type": "list", "elements": "dict", "suboptions": {"expression": {"type": "str"}}},
     },
 }
 
