@@ -66,13 +66,9 @@ class Lab:
         image = subprocess.run([HERE / "image.sh"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
         if not (self.folder / "id").exists():
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "id"], check=True)
-            subprocess.run(
-                "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -keyout ca.key -out ca.pem".split()
-                + ["-subj", "/CN=Lab CA"],
-                cwd=self.folder,
-                check=True,
-                capture_output=True,
-            )
+            made = ["-nodes", "-days", "3650", "-subj", "/CN=Lab CA", "-keyout", self.folder / "ca.key", "-out", self.folder / "ca.pem"]
+            kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+            subprocess.run(["openssl", "req", "-x509", *kind, *made], check=True, capture_output=True)
         (self.folder / "known_hosts").unlink(missing_ok=True)
         if NETWORK not in _podman("network", "ls", "--format", "{{.Name}}").split():
             _podman("network", "create", NETWORK)
@@ -84,12 +80,14 @@ class Lab:
         name = self.container(host)
         _podman(
             *("run", "-d", "--name", name, "--hostname", host, "--label", f"opsrunner.lab={self.prefix}", "--network", NETWORK),
-            *("--systemd=always", "--pull=never", "--security-opt", "unmask=/proc/sys", "--cap-add", "NET_ADMIN,SYS_ADMIN"),
+            *("--systemd=always", "--pull=never", "--security-opt", "unmask=/proc/sys", "--cap-add", "NET_ADMIN,SYS_ADMIN,SYS_PTRACE"),
             *(image, "/sbin/init"),
         )
         script = (
-            "set -e; cd /; for home in root home/watch; do install -d -m 700 $home/.ssh; cp /opt/standin/id.pub $home/.ssh/authorized_keys; done;"
-            "chown -R watch: /home/watch/.ssh; systemctl is-system-running --wait >/dev/null || { systemctl --failed; exit 1; };"
+            "set -e; cd /; for home in root home/watch; do install -d -m 700 $home/.ssh;"
+            " cp /opt/standin/id.pub $home/.ssh/authorized_keys; done;"
+            "chown -R watch: /home/watch/.ssh;"
+            "systemctl is-system-running --wait >/dev/null || { systemctl --failed; exit 1; };"
         )
         if kind:
             script += f"python3 /opt/standin/setup.py {kind}"

@@ -24,6 +24,7 @@ FILES = ("defaults/main.yml", "meta/argument_specs.yml", "meta/main.yml", "tasks
 BEGIN = "<!-- variables: made by `make docs` -->"
 #: A default that hands on a variable of the inventory.
 BRIDGE = re.compile(r"{{\s*(\w+)\s*(?:\|\s*default\((.*?)(?:,\s*true)?\)\s*)?}}\Z", re.DOTALL)
+TABLE = re.compile(r"^\| Variable \|.*\n(?:\|.*\n)+", re.MULTILINE)
 END = "<!-- end of variables -->"
 
 
@@ -114,8 +115,12 @@ def check_readme(role: Path, wanted: str, write: bool) -> list[str]:
     _old, end, after = rest.partition(END)
     block = f"{BEGIN}\n{wanted}\n{END}"
     if write:
-        # A README without the marks gets the table at its end.
-        made = f"{before}{block}{after}" if begin and end else f"{text.rstrip()}\n\n## Variables\n\n{block}\n"
+        if begin and end:
+            made = f"{before}{block}{after}"
+        elif TABLE.search(text):  # one that was written by hand
+            made = TABLE.sub(lambda _found: f"{block}\n", text, count=1)
+        else:
+            made = f"{text.rstrip()}\n\n## Variables\n\n{block}\n"
         readme.write_text(made, encoding="utf-8")
         return []
     if not (begin and end):

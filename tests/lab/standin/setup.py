@@ -6,10 +6,12 @@
 setup.py logcaster|simplers
 setup.py cert FOLDER NAMES FROM_DAYS TO_DAYS    issue a certificate, valid between these days from now
 setup.py backup ROOT AGE_HOURS [SIZE]           make one backup set
+setup.py archive ROOT AGE_HOURS [SIZE]          make one compressed dump
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -136,9 +138,20 @@ def backup(root: str, age: float, size: int = 200_000) -> Path:
         "artifacts": artifacts,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    (folder / "verified.json").write_text(json.dumps({"schema": 1, "rungs": [{"rung": 3, "at": manifest["end"]}]}))
     for path in [*folder.iterdir(), folder]:
         os.utime(path, (made, made))
     return folder
+
+
+def archive(root: str, age: float, size: int = 200_000) -> Path:
+    """One compressed dump, ``age`` seconds old."""
+    made = time.time() - age
+    path = Path(root) / time.strftime("recommendation-%Y%m%dT%H%M%SZ.archive.gz", time.gmtime(made))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(random.Random(int(made)).randbytes(size), 1))
+    os.utime(path, (made, made))
+    return path
 
 
 def service(unit: str, description: str, owner: str, arguments: str, more: str = "") -> None:
@@ -172,7 +185,8 @@ def logcaster() -> None:
     Path("/run/standin").mkdir(exist_ok=True)
     trust_ca()
     hosts_entry("logcaster.com", "logcaster")
-    certificate("/etc/logcaster/tls", ["logcaster.com", "logcaster", socket.gethostname(), "localhost", "127.0.0.1"], -10, 300)
+    host = socket.gethostname()
+    certificate("/etc/logcaster/tls", ["logcaster.com", "logcaster", host, socket.gethostbyname(host), "localhost", "127.0.0.1"], -10, 300)
     write("/etc/logcaster/logcaster.yml", "buffer_size: 10000\nretention_days: 30\n", 0o640, "logcaster")
     service("logcaster", "LogCaster intake (double)", "logcaster", "logcaster 9999 9998")
     service("logcaster-api", "LogCaster API (double)", "logcaster", "logcaster-api 8999 8998")
@@ -257,7 +271,7 @@ def simplers() -> None:
     )
     simplers_logs()
     for hours in (3, 27, 51, 75):
-        backup("/backup/mongodb", hours * HOUR)
+        archive("/backup/mongodb", hours * HOUR)
     start("mongodb-double", "opensearch-double", "portfolio-double", "batch-candidate-generation.timer")
 
 
@@ -289,8 +303,9 @@ def main(words: list[str]) -> None:
     """Carry out one command."""
     if words[0] == "cert":
         certificate(words[1], words[2].split(","), float(words[3]), float(words[4]))
-    elif words[0] == "backup":
-        print(backup(words[1], float(words[2]) * HOUR, *map(int, words[3:4])))
+    elif words[0] in ("backup", "archive"):
+        made = {"backup": backup, "archive": archive}[words[0]]
+        print(made(words[1], float(words[2]) * HOUR, *map(int, words[3:4])))
     else:
         {"logcaster": logcaster, "simplers": simplers}[words[0]]()
 
