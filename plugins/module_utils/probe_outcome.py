@@ -1,0 +1,155 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an attempt at a probe is and comes to."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, Iterable, NamedTuple, Optional, Sequence, Union
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Message, message
+from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import MASK, Probe, safe_url
+
+
+class Failure(Exception):  # noqa: N818 - not a fault of ours: the probe's result
+    """An attempt that came to no answer. ``reason``: a message of the catalogue; ``value``: where there is one nonetheless."""
+
+    def __init__(self, reason: Message, status: str = "critical", value: Union[int, float, None] = None) -> None:
+        super().__init__(reason["message"])
+        self.reason = reason
+        self.status = status
+        self.value = value
+
+
+class Outcome(NamedTuple):
+    """What a probe found: like a finding, without what the probe's options say."""
+
+    status: str
+    text: Message
+    value: Union[int, float, None] = None
+    unit: str = ""
+    extra: Sequence[Dict[str, Any]] = ()  # findings beside the probe's own: arguments of ``findings.finding``
+
+
+class Trace:
+    """How far an attempt came: the stage it is in, what it saw, how long each stage took (milliseconds)."""
+
+    def __init__(self, clock: Any, until: float) -> None:
+        self.clock = clock
+        self.until = until
+        self.started = clock()
+        self._since = self.started
+        self.stage = "start"
+        self.timings: Dict[str, float] = {}
+        self.evidence: Dict[str, Any] = {}
+        self._ended: Optional[float] = None
+
+    def enter(self, stage: str) -> None:
+        """A stage begins: ``name``, ``connect``, ``tls``, ``first_byte``, ``body``, …"""
+        self.stage = stage
+        self._since = self.clock()
+
+    def leave(self) -> None:
+        """The stage is over: keep its time (those of the same name add up, as along redirects)."""
+        self.timings[self.stage] = self.timings.get(self.stage, 0.0) + (self.clock() - self._since) * 1000
+
+    def total_ms(self) -> float:
+        """Milliseconds since the attempt began."""
+        return float(((self.clock() if self._ended is None else self._ended) - self.started) * 1000)
+
+    def end(self) -> None:
+        """The attempt is over."""
+        self._ended = self.clock()
+
+    def tell(self) -> Dict[str, float]:
+        """The timings, to a tenth of a millisecond, as they stand in evidence and result."""
+        told = {"%s_ms" % stage: round(value, 1) for stage, value in self.timings.items()}
+        told["total_ms"] = round(self.total_ms(), 1)
+        return told
+
+
+_SECRET_HEADER = re.compile(r"authorization|cookie|token|secret|passw|key|credential|signature", re.IGNORECASE)
+
+
+class Masker:
+    """Takes the secrets of one probe out of what it says: passwords, credential headers, user names in URLs, secret queries."""
+
+    def __init__(self, probe: Probe) -> None:
+        found = {probe.get("password") or ""}
+        for name, value in (probe.get("headers") or {}).items():
+            if _SECRET_HEADER.search(name):
+                found.update([value, *value.split()])
+        for url in probe.get("targets") or ():
+            if isinstance(url, str):
+                found.update(_secrets_of_url(url))
+        if probe.get("username") and probe.get("password"):
+            found.add(basic_credentials(probe["username"], probe["password"]))
+        self._secrets = sorted((secret for secret in found if len(secret) >= 3), key=len, reverse=True)
+
+    def text(self, text: str) -> str:
+        """The text with every secret replaced."""
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return safe_url(text)
+
+    def anything(self, value: Any) -> Any:
+        """The same structure with every text masked."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {key: self.anything(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.anything(item) for item in value]
+        return value
+
+
+def _secrets_of_url(url: str) -> Iterable[str]:
+    from urllib.parse import parse_qsl, unquote, urlsplit
+
+    parts = urlsplit(url)
+    userinfo = parts.netloc.rpartition("@")[0]
+    if userinfo:
+        user, _colon, password = userinfo.partition(":")
+        yield userinfo
+        yield password
+        yield unquote(password)
+        yield basic_credentials(unquote(user), unquote(password))
+    for name, value in parse_qsl(parts.query):
+        if _SECRET_HEADER.search(name) or re.search("sig|auth|cred", name, re.IGNORECASE):
+            yield value
+
+
+def basic_credentials(user: str, password: str) -> str:
+    """What HTTP basic authentication sends (RFC 7617)."""
+    import base64
+
+    return base64.b64encode(("%s:%s" % (user, password)).encode("utf-8")).decode("ascii")
+
+
+def system_reason(error: OSError) -> Message:
+    """The reason for a failed system call, by its number where the catalogue has words for it."""
+    import errno
+
+    known = {
+        errno.ECONNREFUSED: "refused",
+        errno.ECONNRESET: "reset",
+        errno.EPIPE: "reset",
+        errno.ECONNABORTED: "reset",
+        errno.EHOSTUNREACH: "unreachable",
+        errno.ENETUNREACH: "unreachable",
+        errno.EADDRNOTAVAIL: "unreachable",
+        errno.ETIMEDOUT: "connect_timeout",
+        errno.EACCES: "forbidden",
+        errno.EPERM: "forbidden",
+        errno.ENOENT: "missing",
+        errno.EMFILE: "too_many_files",
+    }
+    code = known.get(error.errno or 0)
+    return message("reason.probe_" + code) if code else message("reason.probe_system", error=error.strerror or str(error))
+
+
+def timeout_reason(trace: Trace, seconds: Optional[float] = None) -> Message:
+    """The reason when the time is over: how long was waited, and for what."""
+    waited = trace.clock() - trace.started if seconds is None else seconds
+    return message("reason.probe_timeout", seconds=round(waited, 2), stage=message("stage." + trace.stage))
