@@ -48,8 +48,9 @@ class Seen(NamedTuple):
     now: float
 
 
-def _sample(source: Source, root: str, top: int, clock: Callable[[], float]) -> host_proc.Sample:
-    return host_proc.Sample(clock(), source.cpu(), source.interfaces(), source.processes() if top else {}, host_proc.cgroup_cpu(root))
+def _sample(source: Source, root: str, top: int, clock: Callable[[], float], memory: bool) -> host_proc.Sample:
+    processes = source.processes(memory) if top else {}
+    return host_proc.Sample(clock(), source.cpu(), source.interfaces(), processes, host_proc.cgroup_cpu(root))
 
 
 def look(
@@ -74,7 +75,7 @@ def look(
     kind = host_proc.container(root)
     own = host_proc.cgroup(memory.total, root)
     asked = host_mounts.Spaces(host_mounts.by_risk(mount for group in groups for mount in group), settings.timeout, ask)
-    first = _sample(source, root, settings.top, clock)
+    first = _sample(source, root, settings.top, clock, memory=False)
     started = clock()
     wall = now()
     oom = host_events.oom_kills(wall - settings.since, container=kind, cgroup=own, root=root, runner=runner, timeout=settings.timeout)
@@ -84,7 +85,7 @@ def look(
     except OSError as error:
         counted = error
     sleep(max(0.0, settings.interval - (clock() - started)))
-    second = _sample(source, root, settings.top, clock)
+    second = _sample(source, root, settings.top, clock, memory=True)
     seconds = max(1e-6, second.at - first.at)
     answers = asked.collect()
     used = None

@@ -115,8 +115,8 @@ class ProcSource:
             found[name.strip()] = Interface(fields[0], fields[8], fields[2], fields[10], fields[3], fields[11])
         return found
 
-    def processes(self) -> Dict[int, Process]:
-        """``<pid>/stat`` of each process; those that end meanwhile are left out."""
+    def processes(self, memory: bool) -> Dict[int, Process]:
+        """``<pid>/stat`` of each process and, for ``memory``, ``statm``; those that end meanwhile are left out."""
         found = {}
         base = os.path.join(self.root, "proc")
         for name in os.listdir(base):
@@ -126,7 +126,11 @@ class ProcSource:
                 with open("%s/%s/stat" % (base, name), "rb") as file:
                     # The name is in brackets and may hold brackets and spaces itself.
                     fields = file.read().rpartition(b")")[2].split()
-                found[int(name)] = Process(int(fields[11]) + int(fields[12]), int(fields[21]) * PAGE, float(fields[19]))
+                pages = 0
+                if memory:  # the resident pages in stat lag behind on kernels that count them per CPU
+                    with open("%s/%s/statm" % (base, name), "rb") as file:
+                        pages = int(file.read().split()[1])
+                found[int(name)] = Process(int(fields[11]) + int(fields[12]), pages * PAGE, float(fields[19]))
             except (OSError, IndexError, ValueError):
                 continue
         return found
@@ -159,8 +163,8 @@ class PsutilSource:
             for name, item in counters.items()
         }
 
-    def processes(self) -> Dict[int, Process]:
-        """CPU times and resident memory of each process; those that end meanwhile are left out."""
+    def processes(self, memory: bool) -> Dict[int, Process]:
+        """CPU times and, for ``memory``, resident memory of each process; those that end meanwhile are left out."""
         found = {}
         for pid in self.psutil.pids():
             try:
@@ -168,7 +172,7 @@ class PsutilSource:
                 with process.oneshot():
                     times = process.cpu_times()
                     ticks = round((times.user + times.system) * TICKS)
-                    found[pid] = Process(ticks, process.memory_info().rss, process.create_time())
+                    found[pid] = Process(ticks, process.memory_info().rss if memory else 0, process.create_time())
             except (self.psutil.Error, OSError, IndexError, ValueError):
                 continue
         return found
