@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from opsrunner.errors import RefusalError
 
 if TYPE_CHECKING:
-    from ansible_collections.opsrunner.runbook.plugins.module_utils import findings, options
+    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, findings, options
     from ansible_collections.opsrunner.runbook.plugins.plugin_utils import (
         catalogue,
         report_html,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "backup_manifest",
     "catalogue",
     "findings",
     "options",
@@ -56,7 +57,7 @@ __all__ = [
 
 NAME = "opsrunner.runbook"
 _PACKAGE = "ansible_collections.opsrunner.runbook"
-_MODULE_UTILS = ("findings", "options")
+_MODULE_UTILS = ("backup_manifest", "findings", "options")
 
 
 class CollectionMissingError(RefusalError):

@@ -80,19 +80,18 @@ def parser(known: dict[str, runbooks.Runbook]) -> Parser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     _add_keeping(commands)
     _add_inventories(commands)
-    shared = _run_options()
     for name, runbook in known.items():
         if name not in commands.choices:  # a playbook of such a name is run by its path
-            _add_run(commands, name, shared, runbook, runbook.title)
+            _add_run(commands, name, runbook, runbook.title)
     for name, (of, tags) in SHORTCUTS.items():
         if of in known and name not in commands.choices:
-            _add_run(commands, name, shared, known[of], f"Short for: {of} --tags {tags}").set_defaults(tags=[tags])
+            _add_run(commands, name, known[of], f"Short for: {of} --tags {tags}").set_defaults(tags=[tags])
     return top
 
 
-def _add_run(commands: Any, name: str, shared: Parser, runbook: runbooks.Runbook, title: str) -> argparse.ArgumentParser:
+def _add_run(commands: Any, name: str, runbook: runbooks.Runbook, title: str) -> argparse.ArgumentParser:
     title = title.replace("%", "%%")
-    one: argparse.ArgumentParser = commands.add_parser(name, parents=[shared], help=title, description=title, epilog=_PASSING)
+    one: argparse.ArgumentParser = commands.add_parser(name, parents=[_run_options()], help=title, description=title, epilog=_PASSING)
     one.set_defaults(handler=running.run_runbook, runbook=runbook)
     return one
 

@@ -22,8 +22,6 @@ class Progress:
     done_hosts: set[str] = field(default_factory=set)
     stats: dict[str, dict[str, int]] = field(default_factory=dict)
     failure: str = ""
-    nothing_matched: bool = False
-    ended: bool = False
 
     def take(self, event: Event) -> None:
         """Follow one event."""
@@ -41,10 +39,7 @@ class Progress:
             if kind == "runner_on_failed" and not data.get("ignore_errors"):
                 reason = str((data.get("res") or {}).get("msg") or "")
                 self.failure = f"{host}: {self.task}: {reason}"
-        elif kind == "playbook_on_no_hosts_matched":
-            self.nothing_matched = True
         elif kind == "playbook_on_stats":
-            self.ended = True
             self.stats = _stats_by_host(data)
 
 

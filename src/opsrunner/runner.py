@@ -256,8 +256,8 @@ def _end(run: runs.Run, progress: Progress, stop: Stop, code: int | None, tail: 
     elif code != 0:
         reason = secrets.mask_text(_reason(progress, tail), job.hidden)
         run.add_problem(_tell("run.ansible_failed", code="-" if code is None else code, reason=reason))
-    elif progress.nothing_matched and not progress.stats:
-        run.add_problem(_tell("run.no_hosts"))
+    elif not progress.stats:
+        run.add_problem(_tell("run.nothing"))
     record = run.finish(state, **more)
     from opsrunner._collection import reports  # here: they are needed only when the playbook wrote none
 

@@ -17,6 +17,8 @@ import tarfile
 import time
 from pathlib import Path
 
+from opsrunner._collection import backup_manifest
+
 _HOUR = 3600.0
 _DAY = 24 * _HOUR
 _CERTIFICATE_DAYS = 5
@@ -158,7 +160,7 @@ def _make_sets(root: Path, database: Path, now: float) -> None:
     """Good sets with manifests: three nights, the last one a few hours ago."""
     for age in (51 * _HOUR, 27 * _HOUR, 3 * _HOUR):
         start = now - age
-        folder = root / _utc(start, "%Y%m%dT%H%M%SZ")
+        folder = root / _utc(start, backup_manifest.NAME_FORMAT)
         folder.mkdir()
         artifact = folder / "shop.db"
         source, copy = sqlite3.connect(database), sqlite3.connect(artifact)
@@ -168,33 +170,28 @@ def _make_sets(root: Path, database: Path, now: float) -> None:
             source.close()
             copy.close()
         content = artifact.read_bytes()
-        manifest = {
-            "schema": 1,
-            "system": "demo",
-            "start": _utc(start) + "Z",
-            "end": _utc(start + 4) + "Z",
-            "artifacts": [
-                {
-                    "name": "shop",
-                    "engine": "sqlite",
-                    "file": "shop.db",
-                    "size": len(content),
-                    "sha256": hashlib.sha256(content).hexdigest(),
-                    "tool": f"sqlite {sqlite3.sqlite_version}",
-                    "counts": {"tables": {"orders": _ROWS}},
-                }
-            ],
-        }
-        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        made = backup_manifest.Artifact(
+            engine="sqlite",
+            file=artifact.name,
+            size=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            tool="sqlite3",
+            start=start,
+            end=start + 4,
+            tool_version=sqlite3.sqlite_version,
+            counts={"rows.orders": _ROWS},
+        )
+        manifest = backup_manifest.Manifest("demo", start, start + 4, (made,))
+        (folder / backup_manifest.MANIFEST).write_text(backup_manifest.to_json(manifest), encoding="utf-8")
         for path in (*folder.iterdir(), folder):
             os.utime(path, (start + 4, start + 4))
 
 
 def _make_dumps(root: Path, now: float) -> None:
-    """Nightly dumps by another tool that has stopped two nights ago."""
+    """Nightly dumps by another tool, the last one 40 hours old."""
     chance = random.Random(41)
     for night in range(2, 7):
-        at = now - night * _DAY - 2 * _HOUR
+        at = now - night * _DAY + 8 * _HOUR
         rows = "".join(f"{number}\t{chance.getrandbits(64)}\n" for number in range(2000))
         path = root / f"orders-{_utc(at, '%Y%m%d')}.sql.gz"
         path.write_bytes(gzip.compress(rows.encode(), mtime=0))
