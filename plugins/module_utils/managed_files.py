@@ -275,7 +275,7 @@ class Transaction:
             raise FileError("%s is no regular file" % after.path)
         if after.kind != "absent":
             self._make_folders(os.path.dirname(after.path))
-        self._journal({"file": _packed(before), "after": _digest(after)})
+        self._journal({"file": packed(before), "after": _digest(after)})
         write(after, validate)
 
     def note(self, kind: str, data: Any) -> None:
@@ -339,7 +339,7 @@ def _take_back(entries: List[Dict[str, Any]], folder: str, name: str, undo: Undo
 
 
 def _put_back(entry: Dict[str, Any], prefix: str, undone: Undone) -> None:
-    before = _unpacked(entry["file"])
+    before = unpacked(entry["file"])
     _unlink(_temporary(before.path))
     now = read(before.path)
     if not differs(before, now) and before.mtime_ns == now.mtime_ns:
@@ -430,14 +430,16 @@ def _xattrs(path: str) -> Tuple[Tuple[str, bytes], ...]:
         return ()
 
 
-def _packed(state: FileState) -> Dict[str, Any]:
+def packed(state: FileState) -> Dict[str, Any]:
+    """The state as JSON can hold it."""
     data = state._asdict()
     data["content"] = b64encode(state.content).decode()
     data["xattrs"] = {name: b64encode(value).decode() for name, value in state.xattrs}
     return dict(data)
 
 
-def _unpacked(data: Mapping[str, Any]) -> FileState:
+def unpacked(data: Mapping[str, Any]) -> FileState:
+    """The state that :func:`packed` made this of."""
     content, xattrs = b64decode(data["content"]), tuple((name, b64decode(value)) for name, value in data["xattrs"].items())
     return FileState(**data)._replace(content=content, xattrs=xattrs)
 
