@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import message
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import (
@@ -35,7 +34,8 @@ def publish(
     """
     state = run.path.parent.parent
     notes = list(record.get("notes", ()))
-    history, previous = {}, None
+    history: report_model.History = {}
+    previous = None
     try:
         history, previous = _earlier(state, record)
         run_index.record(state, record)
@@ -63,13 +63,14 @@ def publish(
 
 def model(run: runs.Run, record: runs.Record, language: str = "en") -> report_model.Report:
     """The report of a run that is kept, with what the runs before it have found; without that where there is no index."""
-    history, previous = {}, None
+    history: report_model.History = {}
+    previous = None
     with contextlib.suppress(run_index.IndexProblem):
         history, previous = _earlier(run.path.parent.parent, record)
     return report_model.build(record, history=history, previous=previous, language=language, folder=run.path)
 
 
-def _earlier(state: Path, record: runs.Record) -> tuple[Any, runs.Record | None]:
+def _earlier(state: Path, record: runs.Record) -> tuple[report_model.History, runs.Record | None]:
     """The numbers of earlier runs, and the record of the last complete run of the same runbook on the same system."""
     history = run_index.history(state, record["system"], before=record["started_at"], limit=HISTORY)
     for row in run_index.runs(state, system=record["system"], runbook=record["runbook"], limit=HISTORY):

@@ -151,12 +151,25 @@ def carry_out(job: Job, run: runs.Run, watcher: Watcher, language: str | None = 
         return False
 
     with _signals(stop.on_signal):
+        code = None
         try:
+            _sweep(run.path.parent)
             code = _ansible(job, run, on_event, stop)
+        except OSError as error:
+            run.add_problem(_tell("run.not_started", reason=f"{error.filename or ''} {error.strerror or error}".strip()))
         finally:
-            stop.kill()
+            if stop.count:
+                stop.kill()
             shutil.rmtree(run.path / _FOLDER, ignore_errors=True)
         return _end(run, progress, stop, code, list(tail), job, language)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed commands have left of ansible-runner."""
+    for left in folder.glob(f"*/{_FOLDER}"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            if runs.Run(left.parent).read()["state"] != "running":
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _ansible(job: Job, run: runs.Run, on_event: Callable[[Event], bool], stop: Stop) -> int | None:
@@ -253,7 +266,7 @@ def _end(run: runs.Run, progress: Progress, stop: Stop, code: int | None, tail: 
         state = "interrupted"
         more["open_step"] = {"task": progress.task, "hosts": list(progress.open_hosts)}
         run.add_problem(_tell("run.interrupted", task=progress.task or "-", hosts=list(progress.open_hosts) or ["-"]))
-    elif code != 0:
+    elif code != 0 and not any("problem" in line for line in run.lines()):
         reason = secrets.mask_text(_reason(progress, tail), job.hidden)
         run.add_problem(_tell("run.ansible_failed", code="-" if code is None else code, reason=reason))
     elif not progress.stats:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from opsrunner import live, runbooks, systems
+from opsrunner.errors import RefusalError
 
 _PASSED = {
     "subset": "--limit",
@@ -99,6 +100,8 @@ def run_runbook(given: argparse.Namespace, extra: Sequence[str]) -> int:
     watcher = _watcher(given, run, f"{runbook.name} on {system.name}")
     try:
         record = runner.carry_out(job, run, watcher, given.language)
+    except (OSError, ValueError) as error:
+        raise RefusalError(f"the record of run {run.id} cannot be kept: {error}") from error
     finally:
         watcher.close()
     status = runs.exit_status(record, given.fail_on)

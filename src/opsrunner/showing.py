@@ -119,8 +119,7 @@ def table(rows: list[dict[str, Any]], color: bool) -> str:
     """The list of runs as lines."""
     cells = [["run", "start (UTC)", "system", "runbook", "state", "status", *(word[:4] for word in reversed(findings.STATUSES))]]
     for row in rows:
-        counts = row.get("counts") or {}
-        ended = row["state"] != "running"
+        counts = row.get("counts") or row
         cells.append(
             [
                 row["id"],
@@ -128,8 +127,8 @@ def table(rows: list[dict[str, Any]], color: bool) -> str:
                 row["system"],
                 row["runbook"],
                 row["state"],
-                str(row.get("status") or "-") if ended else "-",
-                *(str(counts.get(status, 0)) for status in reversed(findings.STATUSES)),
+                row["status"] if row["state"] == "complete" else "-",
+                *(str(counts.get(status) or 0) for status in reversed(findings.STATUSES)),
             ]
         )
     widths = [max(report_terminal.columns(line[index]) for line in cells) for index in range(len(cells[0]))]
