@@ -1,0 +1,21 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Refuse bad kernel parameters, record what sysctl_tuning finds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils import sysctl_settings
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
+
+
+class ActionModule(CheckAction):
+    """Action plugin of sysctl_tuning."""
+
+    module = "sysctl_tuning"
+
+    def check_options(self, args: dict[str, Any], task_vars: dict[str, Any]) -> None:
+        """Raises OptionError."""
+        sysctl_settings.parse_options(args)
