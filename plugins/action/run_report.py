@@ -63,7 +63,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         if run is None:
             raise AnsibleActionFail("there is no run to report: start one with opsrunner.runbook.run_start (role preflight)")
         try:
-            record = run.finish(hosts=map(str, task_vars.get("ansible_play_hosts_all", ())))
+            record = run.finish(hosts=map(str, task_vars.get("ansible_play_hosts_all", ())), fail_on=args["fail_on"])
         except (OSError, ValueError) as error:
             raise AnsibleActionFail(f"the record of run {run.id} cannot be written: {error}") from error
         report, record = reports.publish(run, record, args["language"], keep_days=args["keep_days"])

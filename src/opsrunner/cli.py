@@ -59,7 +59,7 @@ def _run_options() -> Parser:
     output.add_argument("--language", choices=("en", "ko"), help="language of the report (default: the inventory's, else en)")
     output.add_argument("--json", action="store_true", help="the run's record on standard output, nothing else")
     output.add_argument("--quiet", "-q", action="store_true", help="say nothing unless something is wrong")
-    output.add_argument("--fail-on", choices=FAIL_ON, default="unknown", help="the least status that counts (default: %(default)s)")
+    output.add_argument("--fail-on", choices=FAIL_ON, help="the least status that counts (default: the inventory's, else unknown)")
     output.add_argument("-v", "--verbose", action="count", default=0, help="what Ansible says; up to -vvvv")
     return shared
 

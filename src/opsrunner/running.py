@@ -48,7 +48,8 @@ def ansible_options(given: argparse.Namespace, extra: Sequence[str]) -> list[str
                 words += [option, str(item)]
     if given.language:
         words += ["-e", f"run_report_language={given.language}"]
-    words += ["-e", f"run_report_fail_on={given.fail_on}"]
+    if given.fail_on:
+        words += ["-e", f"run_report_fail_on={given.fail_on}"]
     if given.verbose:
         words.append("-" + "v" * given.verbose)
     return [*words, *extra]
@@ -89,14 +90,11 @@ def run_runbook(given: argparse.Namespace, extra: Sequence[str]) -> int:
         environment=_demo(system),
         hidden=runner.hidden_values(passwords.values(), given.extra_vars or ()),
     )
-    run = runs.create(
-        runbook.name,
-        system.name,
-        os.getpid(),
-        arguments=job.arguments,
-        revision=run_arguments.revision(runbook.path.resolve().parent),
-        via="command",
-    )
+    revision = run_arguments.revision(runbook.path.resolve().parent)
+    try:
+        run = runs.create(runbook.name, system.name, os.getpid(), arguments=job.arguments, revision=revision, via="command")
+    except OSError as error:
+        raise RefusalError(f"no run can be kept: {error}; set {runs.STATE_VARIABLE} to a folder that can be written") from error
     watcher = _watcher(given, run, f"{runbook.name} on {system.name}")
     try:
         record = runner.carry_out(job, run, watcher, given.language)
@@ -104,7 +102,7 @@ def run_runbook(given: argparse.Namespace, extra: Sequence[str]) -> int:
         raise RefusalError(f"the record of run {run.id} cannot be kept: {error}") from error
     finally:
         watcher.close()
-    status = runs.exit_status(record, given.fail_on)
+    status = runs.exit_status(record, given.fail_on or record.get("fail_on") or "unknown")
     _tell(given, run, record, status)
     return status
 
