@@ -228,15 +228,15 @@ def check_files(manifest: Manifest, folder: str) -> List[Problem]:
     base = os.path.realpath(folder)
     for artifact in manifest.artifacts:
         path = os.path.join(base, artifact.file)
-        if os.path.isabs(artifact.file) or not os.path.realpath(path).startswith(base + os.sep):
-            problems.append(Problem("outside", artifact.file, os.path.realpath(path)))
-            continue
         try:
+            if os.path.isabs(artifact.file) or not os.path.realpath(path).startswith(base + os.sep):
+                problems.append(Problem("outside", artifact.file, os.path.realpath(path)))
+                continue
             told = os.stat(path)
         except FileNotFoundError:
             problems.append(Problem("missing", artifact.file))
             continue
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
             problems.append(Problem("unreadable", artifact.file, getattr(error, "strerror", None) or str(error)))
             continue
         if (told.st_mode & 0o170000) != 0o100000:
