@@ -211,15 +211,16 @@ class _Call:
 
 def _load(kinds: Set[str], tls: bool) -> None:
     """Import what the probes need before the first of them is timed."""
-    from importlib import import_module
-
     if kinds & {"http", "dns", "tcp", "tls"}:
-        # Looked up once by the codec machinery; the first look-up of a name would pay for it.
-        "a".encode("idna")
-    if tls:
-        import_module("ssl")
+        "a".encode("idna")  # the first look-up of a name would pay for loading the codec
+    if kinds & {"http", "tcp", "tls"}:
+        from ansible_collections.opsrunner.runbook.plugins.module_utils import probe_http, probe_tcp  # noqa: F401
     if "http" in kinds:
-        import_module("urllib.parse")
+        import urllib.parse  # noqa: F401
+    if tls:
+        import ssl  # noqa: F401
+    if kinds & {"command", "unit"}:
+        from ansible_collections.opsrunner.runbook.plugins.module_utils import probe_programs  # noqa: F401
 
 
 def _blocking_job(probe: Probe) -> Optional[Callable[[], Any]]:
@@ -328,7 +329,7 @@ def _report(probe: Probe, attempt: _Attempt, evidence: Dict[str, Any]) -> Tuple[
     masker = Masker(probe)
     network = probe["type"] in ("http", "tcp", "tls", "dns")
     timings = trace.tell() if network else {}
-    seen = masker.anything({**trace.evidence, **evidence})
+    seen = {key: masker.anything(value) for key, value in {**trace.evidence, **evidence}.items() if value not in (None, "", [])}
     if timings:
         seen["timing"] = _told(timings)
     took = sum(trace.timings.values()) if trace.timings else None

@@ -123,6 +123,7 @@ def probe_dns(loop: Loop, names: Names, probe: Probe, _target: Any, trace: Trace
 
 def judge_values(probe: Probe, values: List[str], trace: Trace) -> Outcome:
     """The outcome for what was found: all that is expected must be there; more is told, and no fault."""
+    trace.end()
     took = round(trace.total_ms(), 1)
     common: Dict[str, Any] = {"name": probe["name"], "query": probe["query"], "record": probe["record"]}
     trace.evidence["records"] = values

@@ -347,6 +347,7 @@ def _exchange(loop: Loop, names: Names, contexts: Contexts, probe: Probe, reques
 
 def judge_answer(probe: Probe, answer: Answer, trace: Trace, search: Search) -> Outcome:
     """The outcome for an answer: status, then body, then JSON, then how long it took."""
+    trace.end()
     took = round(trace.total_ms(), 1)
     name, status = probe["name"], answer.status
     trace.evidence["bytes_body"] = len(answer.body)

@@ -59,8 +59,9 @@ class Trace:
         return float(((self.clock() if self._ended is None else self._ended) - self.started) * 1000)
 
     def end(self) -> None:
-        """The attempt is over."""
-        self._ended = self.clock()
+        """The attempt is over; what is done with its answer takes no more of its time."""
+        if self._ended is None:
+            self._ended = self.clock()
 
     def tell(self) -> Dict[str, float]:
         """The timings, to a tenth of a millisecond, as they stand in evidence and result."""

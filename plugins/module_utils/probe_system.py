@@ -15,7 +15,7 @@ import time
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import cut, message
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import Probe
+from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import Probe, safe_url
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_outcome import Outcome
 from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import judge
 
@@ -90,12 +90,19 @@ def _holders(inodes: Any, root: str) -> Tuple[List[Dict[str, Any]], bool]:
     return found, hidden and held != links
 
 
+def _shown(process: Dict[str, Any]) -> str:
+    """A process without most of its arguments, which may hold secrets: its program and, for an interpreter, the script."""
+    words = process["cmdline"].split()
+    kept = words[:2] if words[1:] and not words[1].startswith("-") and "/" in words[1] and "=" not in words[1] else words[:1]
+    return "%s, %s: %s" % (process["pid"], process["user"], safe_url(" ".join(kept)) or process["process"])
+
+
 def judge_port(probe: Probe, seen: Dict[str, Any], evidence: Dict[str, Any]) -> Outcome:
     """Listening or free as wanted; held by the process that is wanted."""
     common: Dict[str, Any] = {"name": probe["name"], "port": "%d/%s" % (probe["port"], probe["protocol"])}
     holders = ["%s (%s)" % (item["process"], item["pid"]) for item in seen["holders"]]
     evidence["listens_on"] = seen["addresses"]
-    evidence["holders"] = ["%s, %s, %s: %s" % (item["pid"], item["user"], item["process"], item["cmdline"]) for item in seen["holders"]]
+    evidence["holders"] = [_shown(item) for item in seen["holders"]]
     if not seen["addresses"]:
         status, text = ("ok", "probe.port.free") if probe["state"] == "free" else ("critical", "probe.port.closed")
         return Outcome(status, message(text, **common))
@@ -186,9 +193,7 @@ def judge_process(probe: Probe, seen: Dict[str, Any], evidence: Dict[str, Any]) 
     count = seen["count"]
     wanted = " ".join(str(probe[key]) for key in ("process", "cmdline", "user") if probe[key])
     if seen["processes"]:
-        evidence["processes"] = [
-            "%s, %s, %s: %s" % (item["pid"], item["user"], item["process"], item["cmdline"]) for item in seen["processes"]
-        ]
+        evidence["processes"] = [_shown(item) for item in seen["processes"]]
     status = judge(count, probe["warning"], probe["critical"])
     common: Dict[str, Any] = {"name": probe["name"], "count": count, "wanted": wanted}
     if status == "ok":

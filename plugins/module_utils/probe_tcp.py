@@ -34,6 +34,7 @@ def probe_tcp(loop: Loop, names: Names, contexts: Contexts, probe: Probe, target
             trace.leave()
     finally:
         stream.close()
+    trace.end()
     took = round(trace.total_ms(), 1)
     status = judge(took, probe["warning"], probe["critical"])
     text = message("probe.tcp.ok" if status == "ok" else "probe.tcp.slow", name=probe["name"], ms=took, address=trace.evidence["address"])
