@@ -178,7 +178,9 @@ def _status(report: Report, status: str) -> str:
 
 
 def _tag(report: Report, item: Item) -> str:
-    return f'<span class="tag">{report.text(f"change.{item.change}")}</span>' if item.change in ("new", "worse", "better", "still") else ""
+    if item.change not in ("new", "worse", "better", "still"):
+        return ""
+    return f'<span class="tag {item.change}">{report.text(f"change.{item.change}")}</span>'
 
 
 def _points(report: Report, item: Item) -> tuple[Point, ...]:
