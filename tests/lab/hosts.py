@@ -8,8 +8,8 @@
     hosts.py down FOLDER                remove them and the folder
     hosts.py exec FOLDER NAME COMMAND   run a shell command on a host, past ssh
 
-FOLDER gets ``id`` (the key), ``known_hosts`` and ``inventory.yml``, which holds nothing but how to connect: give it as the
-last ``-i``, after the inventory of a system. Needs root and podman; see docs/lab.md.
+FOLDER gets ``id`` (the key), ``ca.pem`` and an inventory ``KIND.yml`` (``hosts.yml`` for hosts without a kind), which holds
+nothing but how to connect: give it as the last ``-i``, after the inventory of a system. Needs root and podman; see docs/lab.md.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ NETWORK = "opsrunner-lab"
 #: Starting a container is mostly the kernel's work; more at once gains nothing.
 PARALLEL = 4
 BOOT_SECONDS = 120
+#: The group that a kind's hosts are in, in the inventory of their system.
+GROUPS = {"logcaster": "logcaster", "simplers": "batch"}
+
+Connection = dict[str, str]
 
 
 def _podman(*args: str, stdin: bytes | None = None, check: bool = True, timeout: float = 180) -> str:
@@ -50,10 +54,9 @@ class Lab:
         # Several labs live side by side on one machine.
         self.prefix = f"ol{hashlib.sha256(str(self.folder).encode()).hexdigest()[:6]}"
 
-    @property
-    def inventory(self) -> Path:
-        """How to connect to the hosts."""
-        return self.folder / "inventory.yml"
+    def inventory(self, kind: str | None = None) -> Path:
+        """The inventory of the hosts of a kind."""
+        return self.folder / f"{kind or 'hosts'}.yml"
 
     def container(self, host: str) -> str:
         """The container that is the host."""
@@ -74,7 +77,7 @@ class Lab:
             _podman("network", "create", NETWORK)
         with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
             list(pool.map(lambda item: self._start(image, *item), hosts.items()))
-        self._write_inventory(list(hosts))
+        self._write_inventories(hosts)
 
     def _start(self, image: str, host: str, kind: str | None) -> None:
         name = self.container(host)
@@ -87,7 +90,9 @@ class Lab:
             "set -e; cd /; for home in root home/watch; do install -d -m 700 $home/.ssh;"
             " cp /opt/standin/id.pub $home/.ssh/authorized_keys; done;"
             "chown -R watch: /home/watch/.ssh;"
-            "systemctl is-system-running --wait >/dev/null || { systemctl --failed; exit 1; };"
+            # Before the bus is there, systemctl does not wait but fails.
+            'until state=$(systemctl is-system-running --wait 2>/dev/null) || [ "$state" = degraded ]; do sleep 0.2; done;'
+            '[ "$state" = running ] || { systemctl --failed; exit 1; };'
         )
         if kind:
             script += f"python3 /opt/standin/setup.py {kind}"
@@ -102,29 +107,28 @@ class Lab:
                 tar.add(path, f"standin/{path.name}", filter=_as_root)
         return data.getvalue()
 
-    def _write_inventory(self, hosts: list[str]) -> None:
+    def _write_inventories(self, hosts: dict[str, str | None]) -> None:
         found = json.loads(_podman("inspect", *(self.container(host) for host in hosts)))
-        lines = ["all:", "  hosts:"]
-        for host, info in zip(hosts, found, strict=True):
-            address = info["NetworkSettings"]["Networks"][NETWORK]["IPAddress"]
+        groups: dict[str, dict[str, Connection]] = {}
+        for (host, kind), info in zip(hosts.items(), found, strict=True):
             settings = {
-                "ansible_host": address,
+                "ansible_host": info["NetworkSettings"]["Networks"][NETWORK]["IPAddress"],
                 "ansible_user": "root",
                 "ansible_ssh_private_key_file": str(self.folder / "id"),
                 "ansible_python_interpreter": "/usr/bin/python3",
                 # New keys at every start, on a network that exists only on this machine.
                 "ansible_ssh_common_args": f"-o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={self.folder}/known_hosts",
             }
-            lines.append(f"    {host}: {json.dumps(settings)}")
-        self.inventory.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            groups.setdefault(kind or "", {})[host] = settings
+        for kind, members in groups.items():
+            content = {GROUPS.get(kind, "ungrouped"): {"hosts": members}}
+            (self.folder / f"{kind or 'hosts'}.yml").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
-    def addresses(self) -> dict[str, str]:
-        """Address of each host."""
-        found: dict[str, str] = {}
-        for line in self.inventory.read_text(encoding="utf-8").splitlines()[2:]:
-            host, _colon, settings = line.strip().partition(": ")
-            found[host] = json.loads(settings)["ansible_host"]
-        return found
+    def connections(self, kind: str | None = None) -> dict[str, Connection]:
+        """How to connect to each host of a kind."""
+        (content,) = json.loads(self.inventory(kind).read_text(encoding="utf-8")).values()
+        hosts: dict[str, Connection] = content["hosts"]
+        return hosts
 
     def exec(self, host: str, command: str, stdin: bytes | None = None, check: bool = True) -> str:
         """Run a shell command as root on the host and return its output; does not need the host's network or sshd."""
@@ -159,7 +163,7 @@ def main() -> int:
     lab = Lab(args.folder)
     if args.command == "up":
         lab.up({name: kind or None for name, _equals, kind in (word.partition("=") for word in args.words)})
-        print(lab.inventory)
+        print(*sorted(map(str, lab.folder.glob("*.yml"))), sep="\n")
     elif args.command == "down":
         lab.down()
     else:

@@ -65,6 +65,11 @@ def stamp(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
 
 
+def utc(seconds: float) -> str:
+    """A time as manifests write it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
 def user(name: str) -> None:
     """A system user."""
     subprocess.run(
@@ -124,17 +129,19 @@ def backup(root: str, age: float, size: int = 200_000) -> Path:
                 "file": name,
                 "size": len(data),
                 "sha256": hashlib.sha256(data).hexdigest(),
-                "tool": "tar 1.34",
+                "tool": "tar",
+                "tool_version": "1.34",
                 "counts": {"files": 1},
+                "start": utc(made - 60),
+                "end": utc(made),
             }
         )
     content.unlink()
-    utc = "%Y-%m-%dT%H:%M:%SZ"
     manifest = {
         "schema": 1,
         "system": "logcaster",
-        "start": time.strftime(utc, time.gmtime(made - 60)),
-        "end": time.strftime(utc, time.gmtime(made)),
+        "start": utc(made - 60),
+        "end": utc(made),
         "artifacts": artifacts,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
