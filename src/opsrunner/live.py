@@ -208,7 +208,7 @@ class Screen:
         """What is shown, each line within ``columns``."""
         counts = self._tally.counts
         progress, tally = self._progress, self._tally
-        room = max(20, columns - 1)
+        room = max(8, columns - 1)
         lines = []
         for item in tally.bad[-_SHOWN_FINDINGS:]:
             word = item["status"]
