@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 import pytest
+
 from opsrunner import cli, running
 
 PLAY = "- name: {name}\n  hosts: all\n  gather_facts: false\n  tasks: []\n"
@@ -141,6 +142,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_version_is_the_collections() -> None:
     import yaml
+
     from opsrunner import __version__, _collection
 
     assert yaml.safe_load((_collection.root() / "galaxy.yml").read_text(encoding="utf-8"))["version"] == __version__

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from opsrunner import initialise, runbooks, showing, systems, validate
 from opsrunner._collection import findings, runs
 from opsrunner.errors import UsageError

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from opsrunner import runner
 from opsrunner.progress import Progress
 
