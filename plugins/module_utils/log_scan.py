@@ -20,6 +20,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.log_times import
 _PREFIX = re.compile(log_formats.PREFIX, re.ASCII)
 _PREFIXES = re.compile(b"(?m)^" + log_formats.PREFIX.encode(), re.ASCII)
 _NULS = re.compile(b"(?m)^\x00+")
+_BOMS = re.compile(b"(?m)^\xef\xbb\xbf")
 _BOM = b"\xef\xbb\xbf"
 
 MAX_TEMPLATES = 16
@@ -195,6 +196,8 @@ class Scanner:
             data = data.replace(b"\r\n", b"\n")
         if b"\x00" in data:
             data = _NULS.sub(b"", data)
+        if _BOM in data:
+            data = _BOMS.sub(b"", data)
         if self.prefixed:
             data = _PREFIXES.sub(b"", data)
         return data
@@ -227,8 +230,6 @@ class Scanner:
 
     def record(self, text: str) -> Optional[Record]:
         """Read one line; None when it does not fit the format. This is what a line means; templates only do it faster."""
-        if text[:1] == "\ufeff":
-            text = text[1:]
         if self.prefix is not None:
             found = self.prefix.match(text)
             if found:
