@@ -1,0 +1,353 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The faults: what is broken, and exactly what must be found then."""
+
+from __future__ import annotations
+
+from bed import FRONT, Fault
+
+SETUP = "python3 /opt/standin/setup.py"
+
+
+def answer(port: int, behaviour: str) -> str:
+    """Let a stand-in's port answer otherwise."""
+    return f"echo '{behaviour}' > /run/standin/{port}.json"
+
+
+def certificate(names: str, days: str) -> str:
+    """Give LogCaster's gateway another certificate."""
+    return f"{SETUP} cert /etc/logcaster/tls {names} {days}; systemctl restart logcaster-gateway"
+
+
+NORMAL = "rm -f /run/standin/*.json"
+OWN_NAMES = "logcaster.com,$(hostname),$(hostname -i)"
+NEWEST = "newest=$(ls -d /backup/daily/2* | tail -n 1)"
+DUMP = "newest=$(ls -d /backup/mongodb/*.gz | tail -n 1)"
+
+FAULTS = [
+    # -- LogCaster: units and endpoints
+    Fault(
+        "a unit was stopped",
+        "logcaster",
+        "systemctl stop logcaster-stream",
+        {"unit.logcaster": "critical", "http.health 6667": "critical"},
+        units=("logcaster-stream",),
+        says="logcaster-stream",
+    ),
+    Fault(
+        "a unit was killed",
+        "logcaster",
+        "systemctl kill -s KILL logcaster-api; sleep 0.3",
+        {"unit.logcaster": "critical", "http.health 8998": "critical", "http.health 8999": "critical"},
+        units=("logcaster-api",),
+        says="logcaster-api",
+    ),
+    Fault(
+        "an endpoint answers 500",
+        "logcaster",
+        answer(9999, '{"status": 500}'),
+        {"http.health 9999": "critical"},
+        undo=NORMAL,
+        says="500",
+    ),
+    Fault("an endpoint is slow", "logcaster", answer(9998, '{"delay": 0.8}'), {"http.health 9998": "warning"}, undo=NORMAL),
+    Fault("an endpoint is very slow", "logcaster", answer(8999, '{"delay": 2.5}'), {"http.health 8999": "critical"}, undo=NORMAL),
+    Fault(
+        "an endpoint accepts and never answers",
+        "logcaster",
+        answer(9999, '{"hang": true}'),
+        {"http.health 9999": "critical"},
+        undo=NORMAL + "; systemctl restart logcaster",
+    ),
+    Fault("an endpoint drips bytes", "logcaster", answer(6667, '{"drip": true}'), {"http.health 6667": "critical"}, undo=NORMAL),
+    Fault("an endpoint never ends its body", "logcaster", answer(8998, '{"endless": true}'), {"http.health 8998": "critical"}, undo=NORMAL),
+    Fault(
+        "a firewall rejects a port that is listened on",
+        "logcaster",
+        "iptables -I INPUT -p tcp --dport 8998 -j REJECT --reject-with tcp-reset",
+        {"http.health 8998": "critical"},
+        undo="iptables -D INPUT -p tcp --dport 8998 -j REJECT --reject-with tcp-reset",
+        says="refused",
+    ),
+    Fault(
+        "a firewall swallows what is sent to a port",
+        "logcaster",
+        "iptables -I INPUT -p tcp --dport 6667 -j DROP",
+        {"http.health 6667": "critical"},
+        undo="iptables -D INPUT -p tcp --dport 6667 -j DROP",
+    ),
+    Fault(
+        "a stranger holds the service's port",
+        "logcaster",
+        "systemctl stop logcaster; systemd-run -q --unit stranger -p User=nobody python3 -m http.server -d /usr/share 9999; sleep 0.5",
+        {
+            "port.9999": "critical",
+            "port.9998": "critical",
+            "unit.logcaster": "critical",
+            "http.health 9999": "critical",
+            "http.health 9998": "critical",
+        },
+        undo="systemctl stop stranger",
+        units=("logcaster",),
+        says="http.server",
+    ),
+    # -- LogCaster: certificate
+    Fault(
+        "the certificate ends in 20 days",
+        "logcaster",
+        certificate(OWN_NAMES, "-70 20"),
+        {"-/tls.certificate": "warning"},
+        keeps=("/etc/logcaster",),
+        units=("logcaster-gateway",),
+        on=FRONT,
+    ),
+    Fault(
+        "the certificate ends in 3 days",
+        "logcaster",
+        certificate(OWN_NAMES, "-87 3"),
+        {"-/tls.certificate": "critical"},
+        keeps=("/etc/logcaster",),
+        units=("logcaster-gateway",),
+        on=FRONT,
+    ),
+    Fault(
+        "the certificate has expired",
+        "logcaster",
+        certificate(OWN_NAMES, "-91 -1"),
+        {"-/tls.certificate": "critical"},
+        keeps=("/etc/logcaster",),
+        units=("logcaster-gateway",),
+        on=FRONT,
+        says="expired",
+    ),
+    Fault(
+        "the certificate is for another name",
+        "logcaster",
+        certificate("elsewhere.example.com", "-10 80"),
+        {"-/tls.certificate": "critical"},
+        keeps=("/etc/logcaster",),
+        units=("logcaster-gateway",),
+        on=FRONT,
+    ),
+    Fault(
+        "the certificate is signed by nobody",
+        "logcaster",
+        "cd /etc/logcaster/tls; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 80 -subj /CN=x"
+        " -addext subjectAltName=IP:$(hostname -i) -keyout key.pem -out cert.pem 2>/dev/null;"
+        " chmod 644 key.pem; systemctl restart logcaster-gateway",
+        {"-/tls.certificate": "critical"},
+        keeps=("/etc/logcaster",),
+        units=("logcaster-gateway",),
+        on=FRONT,
+    ),
+    # -- LogCaster: files
+    Fault(
+        "the data folder is open to everybody",
+        "logcaster",
+        "chmod 0777 /var/lib/logcaster",
+        {"file.data folder": "critical"},
+        undo="chmod 0750 /var/lib/logcaster",
+    ),
+    Fault(
+        "the data folder belongs to root",
+        "logcaster",
+        "chown root:root /var/lib/logcaster",
+        {"file.data folder": "critical"},
+        undo="chown logcaster:logcaster /var/lib/logcaster",
+    ),
+    Fault(
+        "the database is missing",
+        "logcaster",
+        "rm /var/lib/logcaster/data.db",
+        {"file.database": "critical"},
+        keeps=("/var/lib/logcaster",),
+    ),
+    Fault(
+        "the database is empty",
+        "logcaster",
+        ": > /var/lib/logcaster/data.db",
+        {"file.database": "critical"},
+        keeps=("/var/lib/logcaster",),
+    ),
+    # -- LogCaster: hosts
+    Fault(
+        "/tmp is filling",
+        "logcaster",
+        "mount -t tmpfs -o size=20M tmpfs /tmp; head -c 17500k /dev/zero > /tmp/filler",
+        {"disk./tmp": "warning"},
+        undo="umount /tmp",
+    ),
+    Fault(
+        "/tmp is full",
+        "logcaster",
+        "mount -t tmpfs -o size=1M tmpfs /tmp; head -c 2M /dev/zero > /tmp/filler || true",
+        {"disk./tmp": "critical"},
+        undo="umount /tmp",
+    ),
+    Fault(
+        "/tmp has no inodes left",
+        "logcaster",
+        "mount -t tmpfs -o size=20M,nr_inodes=40 tmpfs /tmp; for n in $(seq 60); do : > /tmp/$n || true; done 2>/dev/null",
+        {"inodes./tmp": "critical"},
+        undo="umount /tmp",
+    ),
+    Fault(
+        "a program has dumped core",
+        "logcaster",
+        "mkdir -p /var/crash; head -c 100k /dev/zero > /var/crash/core.logcaster.4711",
+        {"core_dumps": "warning"},
+        undo="rm /var/crash/core.logcaster.4711",
+        says="1",
+    ),
+    # -- LogCaster: backups
+    Fault(
+        "the newest backup is from the day before yesterday's evening",
+        "logcaster",
+        "rm -r /backup/daily/2*; for hours in 30 54 78 102; do %s backup /backup/daily $hours; done" % SETUP,
+        {"backup.daily.age": "warning"},
+        keeps=("/backup",),
+    ),
+    Fault(
+        "backups have ended three days ago",
+        "logcaster",
+        "rm -r /backup/daily/2*; for hours in 74 98 122; do %s backup /backup/daily $hours; done" % SETUP,
+        {"backup.daily.age": "critical"},
+        keeps=("/backup",),
+    ),
+    Fault(
+        "the backup folder is missing",
+        "logcaster",
+        "mv /backup/daily /backup/elsewhere",
+        {"backup.daily.age": "unknown"},
+        keeps=("/backup",),
+        gone=frozenset({"backup.daily.complete", "backup.daily.size", "backup.daily.verified"}),
+    ),
+    Fault(
+        "an artifact of the newest backup is cut short",
+        "logcaster",
+        f"{NEWEST}; truncate -s 100000 $newest/app-data.tar.gz",
+        {"backup.daily.complete": "critical"},
+        keeps=("/backup",),
+        says="app-data.tar.gz",
+    ),
+    Fault(
+        "an artifact of the newest backup is missing",
+        "logcaster",
+        f"{NEWEST}; rm $newest/config.tar.gz",
+        {"backup.daily.complete": "critical"},
+        keeps=("/backup",),
+        says="config.tar.gz",
+    ),
+    Fault(
+        "the newest backup's manifest is cut short",
+        "logcaster",
+        f"{NEWEST}; truncate -s 100 $newest/manifest.json",
+        {"backup.daily.complete": "critical"},
+        keeps=("/backup",),
+        says="manifest",
+    ),
+    Fault(
+        "the newest backup is ten times as large as those before",
+        "logcaster",
+        f"{NEWEST}; rm -r $newest; {SETUP} backup /backup/daily 2 2000000",
+        {"backup.daily.size": "warning"},
+        keeps=("/backup",),
+    ),
+    Fault(
+        "the last backup was never finished",
+        "logcaster",
+        f"{NEWEST}; mv $newest $newest.partial; touch -d '-20 hours' $newest.partial $newest.partial/*",
+        {"backup.daily.complete": "warning"},
+        keeps=("/backup",),
+    ),
+    Fault(
+        "no backup was proved for longer than a week",
+        "logcaster",
+        "rm /backup/daily/*/verified.json",
+        {"backup.daily.verified": "warning"},
+        keeps=("/backup",),
+    ),
+    # -- SimpleRS
+    Fault(
+        "the batch has failed",
+        "simplers",
+        "systemctl reset-failed; echo 'raise SystemExit(3)' > /opt/SimpleRS/batch/candidate_generation.py;"
+        " systemctl start batch-candidate-generation || true",
+        {"unit.batch": "critical"},
+        keeps=("/opt/SimpleRS",),
+        undo="systemctl reset-failed",
+        says="batch-candidate-generation",
+    ),
+    Fault(
+        "two batches run at once",
+        "simplers",
+        "echo 'import time; time.sleep(999)' > /opt/SimpleRS/batch/candidate_generation.py;"
+        " for n in 1 2; do systemd-run -q --unit twice$n -p WorkingDirectory=/opt/SimpleRS python3 batch/candidate_generation.py; done",
+        {"process.batch process": "warning"},
+        keeps=("/opt/SimpleRS",),
+        undo="systemctl stop twice1 twice2",
+        says="2",
+    ),
+    Fault(
+        "MongoDB is down",
+        "simplers",
+        "systemctl stop mongodb-double",
+        {"tcp.mongodb": "critical"},
+        units=("mongodb-double",),
+        says="refused",
+    ),
+    Fault(
+        "OpenSearch is red",
+        "simplers",
+        answer(9200, '{"body": "{\\"status\\": \\"red\\"}"}'),
+        {"http.opensearch": "critical"},
+        undo=NORMAL,
+    ),
+    Fault(
+        "OpenSearch answers something that is no JSON",
+        "simplers",
+        answer(9200, '{"body": "<html>gateway</html>"}'),
+        {"http.opensearch": "critical"},
+        undo=NORMAL,
+    ),
+    Fault("the external API is slow", "simplers", answer(443, '{"delay": 1.3}'), {"http.portfolio api": "warning"}, undo=NORMAL),
+    Fault(
+        "the external API's certificate has expired",
+        "simplers",
+        f"{SETUP} cert /etc/standin/tls api.internal.com -91 -1; systemctl restart portfolio-double",
+        {"http.portfolio api": "critical"},
+        keeps=("/etc/standin",),
+        units=("portfolio-double",),
+        says="expired",
+    ),
+    Fault(
+        "the external API's name does not resolve",
+        "simplers",
+        "cp /etc/hosts /run/hosts; grep -v api.internal /run/hosts > /etc/hosts",
+        {"http.portfolio api": "critical"},
+        undo="cat /run/hosts > /etc/hosts",
+    ),
+    Fault(
+        "the environment file with secrets can be read by everybody",
+        "simplers",
+        "chmod 0644 /etc/simplers/batch.env",
+        {"file.environment file": "critical"},
+        undo="chmod 0600 /etc/simplers/batch.env",
+    ),
+    Fault(
+        "the newest dump is cut short",
+        "simplers",
+        f"{DUMP}; truncate -s 0 $newest",
+        {"backup.mongodb.complete": "critical", "backup.mongodb.min_size": "critical", "backup.mongodb.size": "warning"},
+        keeps=("/backup",),
+    ),
+    Fault(
+        "there is no dump at all",
+        "simplers",
+        "rm /backup/mongodb/*",
+        {"backup.mongodb.age": "critical"},
+        keeps=("/backup",),
+        gone=frozenset({"backup.mongodb.complete", "backup.mongodb.size", "backup.mongodb.min_size"}),
+    ),
+]
