@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest
 
 TIMES = st.integers(0, 4_000_000_000).map(float)
 WORDS = st.text(min_size=1, max_size=20)

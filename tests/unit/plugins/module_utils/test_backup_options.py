@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_options
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 
@@ -24,7 +25,9 @@ GOOD = {"name": "app", "root": "/backup"}
         pytest.param({**GOOD, "max_ages": {}}, "backups[0].max_ages", "max_age", id="a misspelt key"),
         pytest.param({**GOOD, "max_age": {"warn": "1h"}}, "backups[0].max_age.warn", "warning", id="a misspelt nested key"),
         pytest.param({**GOOD, "max_age": {"warning": "1 day"}}, "backups[0].max_age.warning", "", id="a duration that is none"),
-        pytest.param({**GOOD, "max_age": {"warning": "50h", "critical": "26h"}}, "backups[0].max_age.warning", "", id="warning after critical"),
+        pytest.param(
+            {**GOOD, "max_age": {"warning": "50h", "critical": "26h"}}, "backups[0].max_age.warning", "", id="warning after critical"
+        ),
         pytest.param({**GOOD, "size_change": {"warning": "50:-50"}}, "backups[0].size_change.warning", "", id="a range that is none"),
         pytest.param({**GOOD, "history": 0}, "backups[0].history", "", id="no history"),
         pytest.param({**GOOD, "min_size": "ten"}, "backups[0].min_size", "", id="a size that is none"),

@@ -11,6 +11,7 @@ import os
 import time
 
 import pytest
+
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_options, backup_status
 
 NOW = 1_770_000_000.0

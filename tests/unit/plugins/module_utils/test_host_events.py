@@ -9,6 +9,7 @@ import json
 import os
 
 import pytest
+
 from ansible_collections.opsrunner.runbook.plugins.module_utils import host_events
 from ansible_collections.opsrunner.runbook.plugins.module_utils.host_proc import Cgroup
 
@@ -49,7 +50,9 @@ def must_not_run(command, timeout):
         pytest.param(0, None, must_not_run, BOOT + DAY, 0, "counter", id="the counter is 0: nothing else is asked"),
         pytest.param(2, None, journal((BOOT + DAY, KILL)), BOOT + 1, 1, "journal", id="the journal knows when"),
         pytest.param(2, None, journal((BOOT + DAY, "Linux version")), BOOT + 1, 0, "journal", id="the journal knows of none"),
-        pytest.param(1, "6,0,1000000,-;x\n4,9,90000000000,-;%s\n" % KILL, no_journal, BOOT + DAY, 1, "kernel_log", id="the ring buffer knows"),
+        pytest.param(
+            1, "6,0,1000000,-;x\n4,9,90000000000,-;%s\n" % KILL, no_journal, BOOT + DAY, 1, "kernel_log", id="the ring buffer knows"
+        ),
         pytest.param(1, "4,0,1000000,-;%s\n" % KILL, HIDDEN, BOOT + DAY, 0, "kernel_log", id="the ring buffer goes back to the boot"),
         pytest.param(1, "6,500,99000000000,-;x\n", no_journal, BOOT + DAY, None, "counter", id="the ring buffer was overwritten"),
         pytest.param(1, None, HIDDEN, BOOT + DAY, None, "counter", id="nothing can be read"),
@@ -157,5 +160,5 @@ def test_a_folder_that_was_asked_for_and_is_not_there_is_told(tmp_path):
 
 
 def test_a_command_that_hangs_is_ended_at_its_deadline():
-    with pytest.raises(OSError, match="no answer within 0.2 s"):
+    with pytest.raises(OSError, match=r"no answer within 0\.2 s"):
         host_events.run(["sleep", "30"], 0.2)

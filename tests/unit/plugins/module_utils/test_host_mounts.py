@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.opsrunner.runbook.plugins.module_utils import host_mounts
 from ansible_collections.opsrunner.runbook.plugins.module_utils.host_options import Selection
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.opsrunner.runbook.plugins.module_utils import host_options
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 
@@ -19,7 +20,9 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.options import O
         pytest.param({"limits": {"cpu": {"mounts": {}}}}, "limits.cpu.mounts", "", id="exceptions where there are none"),
         pytest.param({"limits": {"cpu": 80}}, "limits.cpu", "", id="a limit that is no dictionary"),
         pytest.param({"limits": {"disk": {"mount": {}}}}, "limits.disk.mount", "mounts", id="misspelt exceptions"),
-        pytest.param({"limits": {"disk": {"mounts": {"/var": {"crit": 1}}}}}, "limits.disk.mounts./var.crit", "critical", id="in an exception"),
+        pytest.param(
+            {"limits": {"disk": {"mounts": {"/var": {"crit": 1}}}}}, "limits.disk.mounts./var.crit", "critical", id="in an exception"
+        ),
         pytest.param({"limits": {"disk_free": {"warning": "10X:"}}}, "limits.disk_free.warning", "", id="a size that is none"),
         pytest.param({"limits": {"connections": {"ports": {"http": {}}}}}, "limits.connections.ports.http", "", id="a port by name"),
         pytest.param({"limits": {"hosts": {"db1": {"memry": {}}}}}, "limits.hosts.db1.memry", "memory", id="in a host's limits"),

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
-from ansible_collections.opsrunner.runbook.plugins.module_utils import host_proc
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils import host_proc
 
 CPU_TIMES = st.tuples(*[st.integers(0, 2**40)] * 8).map(lambda fields: host_proc.Cpu(*fields))
 
@@ -160,7 +162,7 @@ def test_no_limit_is_no_limit(tmp_path, files):
 def test_the_owner_of_a_process_is_told_without_its_command_line():
     owner = host_proc.owner(os.getpid())
     assert owner is not None
-    assert owner.name == open("/proc/self/comm").read().strip()
+    assert owner.name == Path("/proc/self/comm").read_text().strip()
     assert host_proc.owner(2**30) is None
 
 

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("ansible.module_utils.testing")
 from ansible.module_utils.testing import patch_module_args
+
 from ansible_collections.opsrunner.runbook.plugins.modules import backup_status
 
 
