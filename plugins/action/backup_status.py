@@ -16,6 +16,7 @@ class ActionModule(CheckAction):
 
     module = "backup_status"
 
-    def check_options(self, args: dict[str, Any], task_vars: dict[str, Any]) -> None:
+    @staticmethod
+    def check_options(args: dict[str, Any]) -> None:
         """Raises OptionError."""
         backup_options.parse(args.get("backups"))

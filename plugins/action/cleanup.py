@@ -19,7 +19,8 @@ class ActionModule(CheckAction):
 
     module = "cleanup"
 
-    def check_options(self, args: dict[str, Any], task_vars: dict[str, Any]) -> None:
+    @staticmethod
+    def check_options(args: dict[str, Any]) -> None:
         """Raises OptionError."""
         cleanup.parse(args)
 

@@ -22,7 +22,8 @@ class ActionModule(CheckAction):
 
     module = "health_probe"
 
-    def check_options(self, args: dict[str, Any], task_vars: dict[str, Any]) -> None:
+    @staticmethod
+    def check_options(args: dict[str, Any]) -> None:
         """Raises OptionError."""
         check_expressions(probe_options.parse(args).probes)
 

@@ -16,7 +16,8 @@ class ActionModule(CheckAction):
 
     module = "host_metrics"
 
-    def check_options(self, args: dict[str, Any], task_vars: dict[str, Any]) -> None:
+    @staticmethod
+    def check_options(args: dict[str, Any]) -> None:
         """Raises OptionError."""
         host_options.parse(args)
 

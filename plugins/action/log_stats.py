@@ -18,7 +18,8 @@ class ActionModule(CheckAction):
 
     module = "log_stats"
 
-    def check_options(self, args: dict[str, Any], task_vars: dict[str, Any]) -> None:
+    @staticmethod
+    def check_options(args: dict[str, Any]) -> None:
         """Refuse what the module would refuse. Raises OptionError."""
         log_options.parse_limits(args)
         log_options.parse_logs(args.get("logs"), time.time(), log_zones.tables(args.get("logs"), time.time()))

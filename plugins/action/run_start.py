@@ -11,7 +11,7 @@ from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import run_arguments, runs
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue, run_arguments, runs
 
 _SPEC = {"runbook": {"type": "str", "required": True}, "system": {"type": "str", "required": True}}
 
@@ -43,4 +43,4 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             run.write({**record, "system": args["system"], "title": task_vars.get("runbook_title"), "expected_hosts": hosts})
         except (OSError, ValueError) as error:
             raise AnsibleActionFail(f"the run cannot be recorded: {error}") from error
-        return {"changed": False, "id": run.id, "path": str(run.path), "notes": record.get("notes", [])}
+        return {"changed": False, "id": run.id, "path": str(run.path), "notes": [catalogue.tell(note) for note in record.get("notes", ())]}

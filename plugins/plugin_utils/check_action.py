@@ -29,8 +29,12 @@ class CheckAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no ty
 
     module: ClassVar[str]
 
-    def check_options(self, args: dict[str, Any], task_vars: dict[str, Any]) -> None:
-        """Refuse options that cannot be used. Raises OptionError with the option's path."""
+    @staticmethod
+    def check_options(args: dict[str, Any]) -> None:
+        """Refuse options that cannot be used. Raises OptionError with the option's path.
+
+        Also called with one option alone, for the inventory's variable of that name (see ``variables.py``).
+        """
 
     def module_args(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """What the module on the target is given."""
@@ -47,7 +51,7 @@ class CheckAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no ty
         args = dict(self._task.args)
         hidden = secrets.collect(args)
         try:
-            self.check_options(args, task_vars)
+            self.check_options(args)
         except OptionError as error:
             recorded = self._record(run, host, [self._failure("option", str(error))], hidden)
             raise AnsibleActionFail(secrets.mask_text(f"{self.module}: {error}", hidden), result={"findings": recorded}) from None

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import message
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import (
-    catalogue,
     report_html,
     report_json,
     report_markdown,
@@ -41,21 +41,22 @@ def publish(
         run_index.record(state, record)
         run_index.prune(state, keep_days)
     except run_index.IndexProblem as problem:
-        notes.append(catalogue.tell(message("run.index_problem", reason=str(problem))))
+        notes.append(message("run.index_problem", reason=str(problem)))
     artifacts: dict[str, str] = {}
     record = {**record, "notes": notes, "language": language}
     report = report_model.build(record, history=history, previous=previous, language=language, folder=run.path)
-    for name, render in (
-        ("html", lambda: report_html.render(report)),
-        ("md", lambda: report_markdown.render(report)),
-        ("json", lambda: report_json.render(report)),
-        ("prom", lambda: report_prometheus.render(record)),
-    ):
+    renderers: dict[str, Callable[[], str]] = {
+        "html": lambda: report_html.render(report),
+        "md": lambda: report_markdown.render(report),
+        "json": lambda: report_json.render(report),
+        "prom": lambda: report_prometheus.render(record),
+    }
+    for name, render in renderers.items():
         try:
             report_prometheus.write_atomic(run.path / f"report.{name}", render(), mode=0o600)
             artifacts[name] = f"report.{name}"
         except OSError as error:
-            notes.append(catalogue.tell(message("run.report_unwritten", name=f"report.{name}", reason=error.strerror or str(error))))
+            notes.append(message("run.report_unwritten", name=f"report.{name}", reason=error.strerror or str(error)))
     record = {**record, "notes": notes, "artifacts": artifacts}
     run.write(record)
     return report_model.build(record, history=history, previous=previous, language=language, folder=run.path), record

@@ -31,7 +31,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import STATUSES, Finding, finding, message, utc_now, worst
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import STATUSES, Finding, Message, finding, message, utc_now, worst
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
 
 SCHEMA = 1
@@ -106,7 +106,7 @@ class Run:
         """Note a failure outside the checks: the run is then not complete."""
         self._append_lines([{"problem": text}])
 
-    def add_note(self, text: str) -> None:
+    def add_note(self, text: Message | str) -> None:
         """Note something about the run itself that its reader should know, and that is no failure."""
         self._append_lines([{"note": text}])
 
@@ -190,7 +190,7 @@ class Run:
             seconds=round(time.time() - record["started_at"], 1),
             expected_hosts=expected,
             problems=list(dict.fromkeys([*record.get("problems", ()), *problems])),
-            notes=list(dict.fromkeys([*record.get("notes", ()), *notes])),
+            notes=[*record.get("notes", ()), *notes],
             findings=found,
             counts=count(found),
             status=worst(item["status"] for item in found),
@@ -256,13 +256,13 @@ def create(runbook: str, system: str, pid: int, **more: Any) -> Run:
     when neither can be.
     """
     identifier = new_id(runbook, system)
-    notes: list[str] = []
+    notes: list[Message] = []
     try:
         root = _own_folder(state_dir())
         folder = _own_folder(_own_folder(root / "runs") / identifier)
     except OSError as error:
         text = message("run.state_unwritable", path=str(state_dir()), reason=error.strerror or str(error))
-        notes.append(catalogue.tell(text))
+        notes.append(text)
         root = _own_folder(fallback_dir())
         folder = _own_folder(_own_folder(root / "runs") / identifier)
     run = Run(folder)

@@ -4,7 +4,7 @@
 """The inventory's top-level ``runbook_*`` variables: what there is, and what is wrong with what was written.
 
 ``variables.yml`` beside this file names them. One that is handed to a module has its nested options from that module's own
-DOCUMENTATION, and its thresholds, patterns and expressions are read by the code that the module will read them with.
+DOCUMENTATION, and its thresholds, patterns and expressions are read by the code that will read them in the run.
 """
 
 from __future__ import annotations
@@ -76,19 +76,30 @@ def check(name: str, value: Any) -> Iterator[OptionError]:
     spec = specification(name)
     wrong = list(_check_value(name, value, spec))
     yield from wrong
-    if not wrong and "reader" in spec and not _has_template(value):
-        try:
-            _reader(spec["reader"])({spec["option"]: value})
-        except OptionError as error:
-            tail = error.path[len(spec["option"]) :] if error.path.startswith(spec["option"]) else f".{error.path}" if error.path else ""
-            yield OptionError(name + tail, error.problem, error.hint)
+    if wrong or "module" not in spec:
+        return
+    if not _has_template(value):
+        yield from _refused(name, spec, value)
+    elif isinstance(value, list):  # what is no template yet can be read all the same
+        for index, item in enumerate(value):
+            if not _has_template(item):
+                yield from _refused(name, spec, [item], index)
 
 
-def _reader(name: str) -> Callable[[dict[str, Any]], object]:
-    """The function of module_utils that reads a module's options and raises OptionError."""
-    module, _dot, function = name.partition(".")
-    reader: Callable[[dict[str, Any]], object] = getattr(import_module(f"{_COLLECTION}.module_utils.{module}"), function)
-    return reader
+def _refused(name: str, spec: Mapping[str, Any], value: Any, index: int = 0) -> Iterator[OptionError]:
+    """What the module's own action plugin says of the value; ``index``: of the list's first item in the whole list."""
+    option = spec["option"]
+    try:
+        _read_by_module(spec["module"], {option: value})
+    except OptionError as error:
+        path = error.path.replace(f"{option}[0]", f"{name}[{index}]", 1) if error.path.startswith(f"{option}[0]") else error.path
+        path = path if path.startswith(name) else name + path[len(option) :] if path.startswith(option) else f"{name}.{path}".rstrip(".")
+        yield OptionError(path, error.problem, error.hint)
+
+
+def _read_by_module(module: str, options: dict[str, Any]) -> None:
+    """Let the module's own action plugin read the options. Raises OptionError."""
+    import_module(f"{_COLLECTION}.action.{module}").ActionModule.check_options(options)
 
 
 def _is_template(value: Any) -> bool:
@@ -218,7 +229,7 @@ def _read(path: Path) -> tuple[Any, list[Problem]]:
             return Hidden()
         if node.tag == "!unsafe":
             return str(node.value)
-        return loader.construct_object(node)  # type: ignore[no-untyped-call]
+        return loader.construct_object(node)
 
     try:
         with open(path, encoding="utf-8") as file:

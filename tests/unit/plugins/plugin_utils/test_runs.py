@@ -140,7 +140,7 @@ def test_a_state_folder_that_cannot_be_written_does_not_stop_the_run(state, obst
     assert runs.current().path == run.path
     record = run.finish()
     assert record["state"] == "complete"
-    assert str(blocked) in record["notes"][0]
+    assert record["notes"][0]["params"]["path"] == str(blocked)
 
 
 def test_ids_sort_by_time_and_name_the_run():

@@ -114,3 +114,36 @@ def test_an_inventory_that_is_not_there_is_told(known, tmp_path):
     assert "no such inventory" in str(variables.check_inventory(tmp_path / "none")[0])
     (tmp_path / "empty").mkdir()
     assert "holds no inventory" in str(variables.check_inventory(tmp_path / "empty")[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("runbook_probes", [{"name": "a", "type": "http", "url": "http://x/", "warning": "20:10"}], "runbook_probes[0].warning: "),
+        ("runbook_probes", [{"name": "a", "type": "http", "url": "http://x/", "regex": "("}], "runbook_probes[0].regex: "),
+        (
+            "runbook_probes",
+            [{"name": "{{ x }}", "type": "tcp"}, {"name": "b", "type": "http", "url": "http://x/", "json": [{"expression": "a.["}]}],
+            "runbook_probes[1].json[0].expression: ",
+        ),
+        ("runbook_system_probes", [{"name": "a", "type": "tls", "address": "x:443", "timeoutt": 3}], "(did you mean timeout?)"),
+        ("runbook_limits", {"cpu": {"warnin": "80"}}, "runbook_limits.cpu.warnin: "),
+        ("runbook_logs", [{"name": "a", "paths": ["/x"], "windo": "1h"}], "(did you mean window?)"),
+        ("runbook_backups", [{"name": "a", "root": "/x", "max_age": {"warning": "1 year"}}], "runbook_backups[0].max_age"),
+    ],
+)
+def test_thresholds_patterns_and_expressions_are_read_by_the_modules_own_code(name, value, told):
+    errors = [str(error) for error in variables.check(name, value)]
+    assert len(errors) == 1
+    assert told in errors[0]
+
+
+def test_every_variable_is_bridged_by_a_role_and_every_bridge_is_known():
+    import re
+    from pathlib import Path
+
+    root = Path(variables.__file__).parents[2]
+    texts = [path.read_text() for folder in ("roles", "playbooks") for path in (root / folder).rglob("*.yml")]
+    used = {name for text in texts for name in re.findall(r"\brunbook_[a-z_]+", text)}
+    assert used <= set(variables.variables())
+    assert set(variables.variables()) - used == {"runbook_title"}
