@@ -55,15 +55,17 @@ lint-yaml: $(VENV)/.dev
 
 lint-roles: $(VENV)/.dev
 	@$(BIN)/python tests/lint/roles.py
+	@$(BIN)/python tests/lint/variables.py
 
 ## format: let ruff format and mend what it can
 format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
-## docs: write the variable tables of the roles' READMEs from their argument specifications
+## docs: write the tables of variables (roles' READMEs, docs/inventory.md) from their specifications
 docs: $(VENV)/.dev
 	@$(BIN)/python tests/lint/roles.py --write
+	@$(BIN)/python tests/lint/variables.py --write
 
 ## sanity: ansible-test sanity on a copy of the collection
 sanity: $(VENV)/.dev

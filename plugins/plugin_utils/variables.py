@@ -54,11 +54,11 @@ def variables() -> dict[str, dict[str, Any]]:
 def specification(name: str) -> dict[str, Any]:
     """What a variable may hold, as a module's ``options`` say it."""
     entry = variables()[name]
-    return {**_module_options(entry["module"])[entry["option"]], **entry} if "module" in entry else entry
+    return {**documentation(entry["module"])[entry["option"]], **entry} if "module" in entry else entry
 
 
 @functools.cache
-def _module_options(module: str) -> dict[str, Any]:
+def documentation(module: str) -> dict[str, Any]:
     """The options that a module of this collection documents."""
     path = Path(__file__).parent.parent / "modules" / f"{module}.py"
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
