@@ -272,7 +272,7 @@ def run_probes(
 
     loop = Loop(clock)
     call = _Call(probes, clock() + deadline, deadline, loop, searcher(bundle))
-    ended: Dict[int, Any] = {}
+    ended: Dict[int, Tuple[List[Finding], Dict[str, Any]]] = {}
     waiting = sorted(range(len(probes)), key=lambda index: _order(probes[index]), reverse=True)
 
     def start_next() -> None:
@@ -281,7 +281,12 @@ def run_probes(
             loop.spawn(call.probe(index), lambda value, error: end(index, value, error))
 
     def end(index: int, value: Any, error: Optional[BaseException]) -> None:
-        ended[index] = (value, error)
+        probe = probes[index]
+        if error is not None:
+            reason = message("reason.probe_system", error="%s: %s" % (type(error).__name__, error))
+            outcome = Outcome("unknown", message("probe.unseen", name=probe["name"], reason=reason))
+            value = (probe, _Attempt(outcome, Trace(clock, 0), False), {})
+        ended[index] = _report(*value)
         start_next()
 
     try:
@@ -290,19 +295,8 @@ def run_probes(
         loop.run()
     finally:
         call.close()
-    findings: List[Finding] = []
-    results: List[Dict[str, Any]] = []
-    for index, probe in enumerate(probes):
-        value, error = ended[index]
-        if error is not None:
-            text = message(
-                "probe.unseen", name=probe["name"], reason=message("reason.probe_system", error="%s: %s" % (type(error).__name__, error))
-            )
-            value = (probe, _Attempt(Outcome("unknown", text), Trace(clock, 0), False), {})
-        own, result = _report(*value)
-        findings += own
-        results.append(result)
-    return findings, results
+    reports = [ended[index] for index in range(len(probes))]
+    return [item for found, _result in reports for item in found], [result for _found, result in reports]
 
 
 def _told(timings: Dict[str, float]) -> Message:

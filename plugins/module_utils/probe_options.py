@@ -349,28 +349,51 @@ _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _HEADER_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def read_url(url: str, path: str = "url") -> Tuple[str, str, int, str, Optional[str]]:
-    """``(scheme, host, port, path with query, user:password)`` of an http or https URL. Raises OptionError."""
+class Url(NamedTuple):
+    """A URL of http or https. ``target``: path and query as they are sent; ``userinfo``: ``user:password``, still quoted."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+    userinfo: Optional[str]
+
+
+_read_urls: Dict[str, Url] = {}  # each is read several times on its way, and 200 of them add up
+_PLAIN_TARGET = re.compile(r"[\w/%:@!$&'()*+,;=~.?-]*\Z", re.ASCII)
+
+
+def read_url(url: str, path: str = "url") -> Url:
+    """Take a URL of http or https apart. Raises OptionError."""
+    if url not in _read_urls:
+        if len(_read_urls) > 10000:
+            _read_urls.clear()
+        _read_urls[url] = _take_apart(url, path)
+    return _read_urls[url]
+
+
+def _take_apart(url: str, path: str) -> Url:
     from urllib.parse import quote, urlsplit
 
-    shown = safe_url(url)
     if _CONTROL.search(url):
-        raise OptionError(path, "%r holds a space or control character" % shown)
+        raise OptionError(path, "%r holds a space or control character" % safe_url(url))
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise OptionError(path, "%r is not a URL: %s" % (shown, error)) from None
-    if parts.scheme.lower() not in ("http", "https"):
-        raise OptionError(path, "%r is not a URL of http or https" % shown, hint="http://" + shown if "://" not in url else None)
-    if not parts.hostname or port == 0:
-        raise OptionError(path, "%r names no host or no usable port" % shown)
+        raise OptionError(path, "%r is not a URL: %s" % (safe_url(url), error)) from None
     scheme = parts.scheme.lower()
-    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (
-        "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?") if parts.query else ""
-    )
+    if scheme not in ("http", "https"):
+        raise OptionError(
+            path, "%r is not a URL of http or https" % safe_url(url), hint="http://" + safe_url(url) if "://" not in url else None
+        )
+    if not parts.hostname or port == 0:
+        raise OptionError(path, "%r names no host or no usable port" % safe_url(url))
+    target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
+    if not _PLAIN_TARGET.match(target):
+        target = quote(target, safe="/%:@!$&'()*+,;=~-._?")
     userinfo = parts.netloc.rpartition("@")[0] or None
-    return scheme, parts.hostname, port or (443 if scheme == "https" else 80), target, userinfo
+    return Url(scheme, parts.hostname, port or (443 if scheme == "https" else 80), target, userinfo)
 
 
 _USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
@@ -380,7 +403,9 @@ MASK = "********"
 
 def safe_url(text: str) -> str:
     """The text with user names and passwords of URLs, and query parameters with secret names, replaced."""
-    return _SECRET_QUERY.sub(r"\g<1>" + MASK, _USERINFO.sub(MASK + "@", text))
+    if "://" in text and "@" in text:
+        text = _USERINFO.sub(MASK + "@", text)
+    return _SECRET_QUERY.sub(r"\g<1>" + MASK, text) if "=" in text else text
 
 
 def read_address(text: str, path: str, port: Optional[int] = None) -> Tuple[str, int]:

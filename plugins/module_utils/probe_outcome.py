@@ -82,7 +82,7 @@ class Masker:
             if _SECRET_HEADER.search(name):
                 found.update([value, *value.split()])
         for url in probe.get("targets") or ():
-            if isinstance(url, str):
+            if isinstance(url, str) and ("@" in url or "?" in url):
                 found.update(_secrets_of_url(url))
         if probe.get("username") and probe.get("password"):
             found.add(basic_credentials(probe["username"], probe["password"]))

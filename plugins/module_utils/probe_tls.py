@@ -224,13 +224,19 @@ def peer_certificates(sock: Any) -> List[Certificate]:
     blocks = [sock.getpeercert(True)]
     if hasattr(sock, "get_unverified_chain"):
         blocks += [item for item in sock.get_unverified_chain() if item not in blocks]
-    found = []
-    for block in blocks:
+    return [certificate for certificate in map(_known, blocks) if certificate is not None]
+
+
+_certificates: Dict[bytes, Optional[Certificate]] = {}  # many endpoints show the same one
+
+
+def _known(block: bytes) -> Optional[Certificate]:
+    if block not in _certificates:
         try:
-            found.append(read_certificate(block))
+            _certificates[block] = read_certificate(block)
         except (TypeError, ValueError):
-            continue
-    return found
+            _certificates[block] = None
+    return _certificates[block]
 
 
 def earliest(certificates: List[Certificate]) -> Optional[Certificate]:

@@ -126,10 +126,12 @@ class Authority:
             kind = "DNS:%s" % name
         (self.folder / (base + ".cnf")).write_text("subjectAltName=%s\n" % kind)
         self._run("req", "-new", *_KEY, "-keyout", key, "-out", request, "-subj", "/CN=service")
-        now = datetime.datetime.now(datetime.timezone.utc)
+        now = datetime.datetime.now(datetime.timezone.utc)  # noqa: UP017 - Python 3.8
         dates = [(now + datetime.timedelta(days=offset)).strftime("%Y%m%d%H%M%SZ") for offset in (begins, days)]
         if not sign:
-            self._run("x509", "-req", "-in", request, "-signkey", key, "-out", certificate, "-days", str(int(days)), "-extfile", base + ".cnf")
+            self._run(
+                "x509", "-req", "-in", request, "-signkey", key, "-out", certificate, "-days", str(int(days)), "-extfile", base + ".cnf"
+            )
             return self.folder / certificate, self.folder / key
         # "openssl ca" is what sets both dates in every version of openssl.
         (self.folder / "index.txt").write_text("")
