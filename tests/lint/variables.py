@@ -23,13 +23,14 @@ from ansible_collections.opsrunner.runbook.plugins.plugin_utils import variables
 PAGE = ROOT / "docs" / "inventory.md"
 HEAD = """# The inventory's variables
 
-An inventory describes a system as data: its hosts in `hosts.yml`, everything else in `group_vars/<group>/`, one file per concern. `opsrunner init NAME`
-writes one to adapt, `opsrunner validate NAME` checks it, and every run checks it again before anything runs on a host: names that are misspelt, nested
-keys that do not exist, values of the wrong type, thresholds, regular expressions and JMESPath expressions that do not parse are refused with
-the file, the line, the key and the nearest valid name.
+An inventory describes a system as data: its hosts in `hosts.yml`, everything else in `group_vars/<group>/`, one file per
+concern. `opsrunner init NAME` writes one to adapt, `opsrunner validate NAME` checks it, and every run checks it again before
+anything runs on a host: names that are misspelt, nested keys that do not exist, values of the wrong type, thresholds, regular
+expressions and JMESPath expressions that do not parse are refused with the file, the line, the key and the nearest valid name.
 
-Secrets come from a vault or from environment look-ups. Durations are written `30`, `250ms`, `5m`, `25h`, `30d` or `1w`, sizes `1024`, `100M` or `10GiB`,
-thresholds as [ranges](findings-and-runs.md#findings). A variable of your own may have any name that does not begin with `runbook_`.
+Secrets come from a vault or from environment look-ups. Durations are written `30`, `250ms`, `5m`, `25h`, `30d` or `1w`, sizes
+`1024`, `100M` or `10GiB`, thresholds as [ranges](findings-and-runs.md#findings). A variable of your own may have any name that
+does not begin with `runbook_`.
 
 <!-- Made by `make docs` from plugins/plugin_utils/variables.yml and the documentation of the modules. -->
 """
@@ -73,9 +74,8 @@ def page() -> str:
         if "module" in entry:
             documented = variables.documentation(entry["module"])[entry["option"]]["description"]
             documented = documented if isinstance(documented, list) else [documented]
-            parts.append(
-                f"\nOption `{entry['option']}` of the module `{entry['module']}`:\n\n" + "".join(f"- {text(one)}\n" for one in documented)
-            )
+            parts.append(f"\nOption `{entry['option']}` of the module `{entry['module']}`:\n\n")
+            parts += [f"- {text(one)}\n" for one in documented]
         nested = rows(spec.get("suboptions") or {})
         if nested:
             parts.append("\n| key | type | default | meaning |\n|---|---|---|---|\n" + "\n".join(nested) + "\n")
