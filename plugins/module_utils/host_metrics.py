@@ -156,9 +156,9 @@ def _rates(
 def _judged(
     check: str, kind: str, limit: Limit, text: str, value: Union[int, float, None], unit: str, evidence: Mapping[str, Any], **params: Any
 ) -> Finding:
-    """A finding whose message is ``<text>.ok`` or, over a limit, ``<text>``."""
+    """A finding whose message is ``host.<text>.ok`` or, over a limit, ``host.<text>``."""
     status = judge(value, limit.warning, limit.critical)
-    said = message(text + ".ok" if status == "ok" else text, value=value, **params)
+    said = message("host.%s.ok" % text if status == "ok" else "host." + text, value=value, **params)
     return finding(
         check, kind, status, said, value=value, unit=unit, warning=limit.warning, critical=limit.critical, evidence=_told(evidence)
     )
@@ -194,7 +194,7 @@ def judge_all(seen: Seen, settings: Settings) -> List[Finding]:
     for mount, answer in seen.mounts:
         found += _judge_mount(mount, answer, settings)
     found += [
-        finding("disk.%s" % host_proc.printable(point), "disk", "critical", message("disk.missing", mount=host_proc.printable(point)))
+        finding("disk.%s" % host_proc.printable(point), "disk", "critical", message("host.disk.missing", mount=host_proc.printable(point)))
         for point in seen.missing
     ]
     found += _judge_connections(seen, settings)
@@ -277,7 +277,7 @@ def _judge_memory(seen: Seen, settings: Settings) -> List[Finding]:
         evidence = {"bytes_total": memory.swap_total, "bytes_used": used}
         found.append(_judged("swap", "swap", settings.limits.of("swap"), "swap", value, "%", evidence, used=used, total=memory.swap_total))
     else:
-        found.append(finding("swap", "swap", "ok", message("swap.none")))
+        found.append(finding("swap", "swap", "ok", message("host.swap.none")))
     return found
 
 
@@ -292,9 +292,9 @@ def _judge_mount(mount: host_mounts.Mount, answer: host_mounts.Answer, settings:
     space = answer.space
     if space is None:
         if answer.reason == "hangs":
-            text = message("disk.hangs", mount=point, timeout=settings.timeout, source=evidence["mount_source"])
+            text = message("host.disk.hangs", mount=point, timeout=settings.timeout, source=evidence["mount_source"])
         else:
-            text = message("disk.unreadable", mount=point, reason=answer.reason)
+            text = message("host.disk.unreadable", mount=point, reason=answer.reason)
         return [_unknown("disk.%s" % point, "disk", text, limits.of("disk", mount.point), evidence)]
     found = []
     if space.percent is not None:
@@ -332,7 +332,7 @@ def _judge_connections(seen: Seen, settings: Settings) -> List[Finding]:
         check, limit = "connections.%d" % port, settings.limits.of("connections", str(port))
         if isinstance(seen.connections, OSError):
             reason = seen.connections.strerror or str(seen.connections)
-            found.append(_unknown(check, "connections", message("connections.unreadable", port=port, reason=reason), limit))
+            found.append(_unknown(check, "connections", message("host.connections.unreadable", port=port, reason=reason), limit))
             continue
         count = seen.connections[port]
         evidence = {"port_listening": count["listening"] > 0, "close_wait": count["close_wait"], "time_wait": count["time_wait"]}
@@ -359,9 +359,9 @@ def _judge_interface(name: str, rate: Mapping[str, Optional[float]], seconds: fl
         value = round(100.0 * fastest * 8 / (megabits * 1e6), 2)
         found = [_judged(check, "network", limit, "network", value, "%", evidence, interface=name, rx=rx, tx=tx)]
     elif limit.own:
-        found = [_unknown(check, "network", message("network.no_speed", interface=name, rx=rx, tx=tx), limit, evidence)]
+        found = [_unknown(check, "network", message("host.network.no_speed", interface=name, rx=rx, tx=tx), limit, evidence)]
     else:
-        told = message("network.rate.ok", interface=name, rx=rx, tx=tx)
+        told = message("host.network.rate.ok", interface=name, rx=rx, tx=tx)
         found = [finding(check, "network", "ok", told, value=fastest, unit="B/s", evidence=_told(evidence))]
     if absolute.warning or absolute.critical:
         check = "network_rate.%s" % name
@@ -381,7 +381,7 @@ def _judge_oom(seen: Seen, settings: Settings) -> Finding:
         "top_processes": _owners(seen.top_memory, _mebibytes) if oom.kills else None,
     }
     if oom.kills is None:
-        name = "oom.no_counter" if oom.since_boot is None else "oom.when"
+        name = "host.oom.no_counter" if oom.since_boot is None else "host.oom.when"
         return _unknown("oom", "oom", message(name, count=oom.since_boot, window=seen.since), limit, evidence)
     names = list(dict.fromkeys(victim.name for victim in oom.victims))
     text = "oom.named" if names else "oom"
@@ -398,7 +398,7 @@ def _judge_core_dumps(seen: Seen, settings: Settings) -> Finding:
     }
     names = list(dict.fromkeys(dump.program for dump in told.dumps))[:5]
     if told.unreadable and judge(len(told.dumps), limit.warning, limit.critical) == "ok":
-        return _unknown("core_dumps", "core_dumps", message("core_dumps.unreadable", folders=sorted(told.unreadable)), limit, evidence)
+        return _unknown("core_dumps", "core_dumps", message("host.core_dumps.unreadable", folders=sorted(told.unreadable)), limit, evidence)
     return _judged("core_dumps", "core_dumps", limit, "core_dumps", len(told.dumps), "", evidence, window=seen.since, names=names)
 
 
@@ -406,12 +406,12 @@ def _top(seen: Seen) -> List[Finding]:
     found = []
     if seen.top_cpu:
         pid, percent, owner = seen.top_cpu[0]
-        text = message("top.cpu", name=owner.name if owner else str(pid), value=percent)
+        text = message("host.top.cpu", name=owner.name if owner else str(pid), value=percent)
         evidence = {"top_processes": _owners(seen.top_cpu, _percent)}
         found.append(finding("top.cpu", "top", "ok", text, value=percent, unit="%", evidence=evidence))
     if seen.top_memory:
         pid, rss, owner = seen.top_memory[0]
-        text = message("top.memory", name=owner.name if owner else str(pid), value=rss)
+        text = message("host.top.memory", name=owner.name if owner else str(pid), value=rss)
         evidence = {"top_processes": _owners(seen.top_memory, _mebibytes)}
         found.append(finding("top.memory", "top", "ok", text, value=rss, unit="B", evidence=evidence))
     return found

@@ -59,7 +59,7 @@ def disk(host, mount, percent):
         f"disk.{mount}",
         "disk",
         status,
-        message("disk.ok" if status == "ok" else "disk", mount=mount, value=percent, free=free),
+        message("host.disk.ok" if status == "ok" else "host.disk", mount=mount, value=percent, free=free),
         value=percent,
         unit="%",
         warning="80",
@@ -78,7 +78,7 @@ def memory(host, percent):
         "memory",
         "memory",
         status,
-        message("memory.ok" if status == "ok" else "memory", value=percent, available=left, total=total),
+        message("host.memory.ok" if status == "ok" else "host.memory", value=percent, available=left, total=total),
         value=percent,
         unit="%",
         warning="85",
@@ -94,7 +94,7 @@ def memory(host, percent):
 
 def load(host, per_core):
     status = "warning" if per_core > 1.5 else "ok"
-    text = message("load.ok" if status == "ok" else "load", load=per_core * 8, cores=8, value=per_core)
+    text = message("host.load.ok" if status == "ok" else "host.load", load=per_core * 8, cores=8, value=per_core)
     return found(host, "load", "load", status, text, value=per_core, warning="1.5", critical="3", evidence={"cores": 8})
 
 
@@ -104,7 +104,7 @@ def reachable(host, reason=None):
 
 
 def oom(host, count):
-    text = message("oom" if count else "oom.ok", value=count, window=86400)
+    text = message("host.oom" if count else "host.oom.ok", value=count, window=86400)
     return found(host, "oom", "oom", "warning" if count else "ok", text, value=count, warning="0", evidence={"victims": ["java"] * count})
 
 
@@ -129,7 +129,7 @@ def example(day=0, hosts=4, at=NOW):
         ]
     items.append(
         found(
-            "app4", "task.log_stats", "task", "unknown", message("task.failed", task="log_stats", reason="/var/log/app: permission denied")
+            "app4", "task.log_stats", "task", "unknown", message("task.failed", task="log_stats", reason="/var/log/app/app.log: EACCES")
         )
     )
     return record(items, when)
