@@ -37,7 +37,7 @@ DETAIL_BUDGET = 1_200_000
 #: Characters of lines for what is fine, and what is fine with its evidence.
 SPARK_BUDGET, SEEN_LIMIT = 700_000, 1_000
 #: Hosts with problems that are shown at once, and rows of a shared problem with a text of their own.
-HOSTS_SHOWN = 48
+HOSTS_SHOWN = 24
 
 
 @functools.cache
@@ -95,9 +95,10 @@ def _head(report: Report) -> Iterable[str]:
     yield '<div class="tiles">'
     for status in WORST_FIRST:
         count = report.counts.get(status, 0)
+        word = report.text(f"status.{status}")
         yield (
             f'<button type="button" class="tile {status}{"" if count else " none"}" data-s="{status}" aria-pressed="false">'
-            f'<b>{catalogue.number(count)}</b><span><span aria-hidden="true">{GLYPHS[status]}</span> {report.text(f"status.{status}")}</span></button>'
+            f'<b>{catalogue.number(count)}</b><span><span aria-hidden="true">{GLYPHS[status]}</span> {word}</span></button>'
         )
     yield "</div>"
     if report.difference is None:
@@ -109,9 +110,10 @@ def _head(report: Report) -> Iterable[str]:
 
 
 def _tools(report: Report) -> str:
+    hint = report.text("filter.text")
     return (
         f'<div class="tools" role="search" aria-label="{report.text("filter")}">'
-        f'<input id="text" type="search" placeholder="{report.text("filter.text")}" aria-label="{report.text("filter.text")}" autocomplete="off">'
+        f'<input id="text" type="search" placeholder="{hint}" aria-label="{hint}" autocomplete="off">'
         f'<select id="host" aria-label="{report.text("host")}"><option value="">{report.text("filter.all_hosts")}</option></select>'
         f'<button type="button" class="plain" id="clear" hidden>{report.text("filter.clear")}</button>'
         f'<button type="button" class="plain" id="open">{report.text("open_all")}</button>'
@@ -126,7 +128,8 @@ def _hosts(report: Report) -> Iterable[str]:
     bad = [host for host in order if report.hosts[host]["status"] != "ok"]
     first = order if len(order) <= HOSTS_SHOWN else bad[:HOSTS_SHOWN]
     rest = order[len(first) :]
-    yield f'<section aria-labelledby="h-hosts"><h2 id="h-hosts">{report.text("hosts")} <small>{catalogue.number(report.host_count)}</small></h2>'
+    count = catalogue.number(report.host_count)
+    yield f'<section aria-labelledby="h-hosts"><h2 id="h-hosts">{report.text("hosts")} <small>{count}</small></h2>'
     yield f'<div class="hosts">{"".join(_host(report, host) for host in first)}</div>'
     if rest:
         yield f'<details class="more-hosts"><summary>{report.text("more", count=len(rest))}</summary>'
@@ -149,10 +152,12 @@ def _host(report: Report, host: str) -> str:
 
 
 def _findings(report: Report) -> Iterable[str]:
-    yield f'<section id="findings" tabindex="-1" aria-labelledby="h-findings"><h2 id="h-findings">{report.text("findings")}</h2><div class="list">'
+    yield '<section id="findings" tabindex="-1" aria-labelledby="h-findings">'
+    yield f'<h2 id="h-findings">{report.text("findings")}</h2><div class="list">'
     if not report.bad:
         yield f'<p><span class="st ok"><i>{GLYPHS["ok"]}</i></span>{report.text("all_ok" if report.fine else "nothing")}</p>'
-    used, left = 0, []
+    used = 0
+    left: list[Item] = []
     for group in _ordered(report):
         if used > DETAIL_BUDGET:
             left += group.items
@@ -197,7 +202,8 @@ def _card(report: Report, item: Item) -> str:
     return (
         f'<details class="f {item.status}" data-s="{item.status}" data-h="{escape(item.host)}"><summary>{_status(report, item.status)}'
         f'<span class="what"><b>{escape(item.summary)}</b>'
-        f'<span class="id"><strong>{escape(report.host_text(item.host))}</strong> {escape(item.check)}</span>{_tag(report, item)}{remedy}</span>'
+        f'<span class="id"><strong>{escape(report.host_text(item.host))}</strong> {escape(item.check)}</span>'
+        f"{_tag(report, item)}{remedy}</span>"
         f'{report_chart.spark(points) if points else "<span></span>"}<span class="val">{escape(item.value_text)}</span></summary>'
         f'<div class="body">{_remedy(report, item)}{_chart(report, item, points)}{_facts(report, item)}</div></details>'
     )
@@ -264,10 +270,11 @@ def _shared(report: Report, group: Group) -> str:
     )
     remedy = f'<span class="do">→ {escape(first.remedy)}</span>' if first.remedy else ""
     count = report.text("on_hosts", count=len(group.items))
+    code = f'<span class="id">{escape(first.check)}</span>' if same else ""
     return (
         f'<details class="f {first.status}" data-s="{first.status}" data-c="{escape(first.check)}"><summary>{_status(report, first.status)}'
         f'<span class="what"><b>{escape(first.summary if same else first.check)}</b>'
-        f'<span class="id"><strong>{escape(names)}</strong>{" " + escape(first.check) if same else ""}</span>{remedy}</span>'
+        f'<span class="names">{escape(names)}</span>{code}{remedy}</span>'
         f'<span></span><span class="val">{count}</span></summary>'
         f'<div class="body">{_remedy(report, first)}<ul class="rows">{rows}</ul></div></details>'
     )
@@ -294,7 +301,8 @@ def _changes(report: Report) -> Iterable[str]:
         if changes:
             rows = "".join(
                 f"<li><strong>{escape(report.host_text(clean(change.host)))}</strong>"
-                f'<span>{escape(report.told(change.after or change.before or {}))} <span class="id soft">{escape(clean(change.check))}</span></span></li>'
+                f"<span>{escape(report.told(change.after or change.before or {}))} "
+                f'<span class="id soft">{escape(clean(change.check))}</span></span></li>'
                 for change in changes[:200]
             )
             sign = f' <small class="ok">{catalogue.number(len(changes))}</small>'
@@ -325,7 +333,8 @@ def _fine(report: Report) -> Iterable[str]:
         if len(names) > 1 or names[0] not in (kind, items[0].check):
             told += f": {', '.join(names)}"
         yield (
-            f'<details class="k ok" data-kind="{number}"><summary><i aria-hidden="true">{GLYPHS["ok"]}</i><b>{escape(report.kind_text(kind))}</b>'
+            f'<details class="k ok" data-kind="{number}"><summary>'
+            f'<i aria-hidden="true">{GLYPHS["ok"]}</i><b>{escape(report.kind_text(kind))}</b>'
             f'<span data-count="{escape(told)}">{escape(told)}</span></summary><div></div></details>'
         )
     yield f"</div><noscript><p>{report.text('noscript')}</p></noscript></section>"

@@ -54,7 +54,7 @@ def render(report: Report) -> str:
 
 
 def _finding(item: Item) -> dict[str, Any]:
-    told = {"host": item.host, "check": item.check, "kind": item.kind, "status": item.status, "summary": item.summary}
+    told: dict[str, Any] = {"host": item.host, "check": item.check, "kind": item.kind, "status": item.status, "summary": item.summary}
     told |= {"value": item.value, "remedy": item.remedy or None, "change": item.change or None}
     return told | {name: item.finding.get(name) for name in _FINDING}
 

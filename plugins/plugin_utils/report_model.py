@@ -10,6 +10,7 @@ direction of writing are taken out, so that no format can be tricked by what a s
 from __future__ import annotations
 
 import datetime
+import functools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -277,7 +278,7 @@ def _worst_first(item: Item) -> tuple[int, int, str, str]:
 def _item(finding: Mapping[str, Any], changes: Mapping[tuple[str, str], str], history: History, language: str) -> Item:
     key = finding["host"], finding["check"]
     value, unit = _finite(finding.get("value")), finding.get("unit") or ""
-    points = [(at, number, status) for at, seen, status in history.get(key, ()) if (number := _finite(seen)) is not None]
+    points = [(at, seen, status) for at, seen, status in history.get(key, ()) if seen is not None and -math.inf < seen < math.inf]
     return Item(
         host=clean(key[0]),
         check=clean(key[1]),
@@ -323,8 +324,31 @@ def seconds_of(iso: Any) -> float | None:
 
 def _texts(values: Iterable[Any] | None, language: str) -> list[str]:
     """Notes and problems: messages are told, texts are taken as they are."""
-    told = (catalogue.tell(value, language) if isinstance(value, Mapping) else value for value in values or ())
+    told = (catalogue.tell(value, language) if isinstance(value, Mapping) else retell(str(value), language) for value in values or ())
     return [text for text in map(clean, told) if text]
+
+
+@functools.cache
+def _told_of_runs() -> list[tuple[str, re.Pattern[str]]]:
+    """The English texts about runs and their index, as patterns that give the parameters back."""
+    patterns = []
+    for identifier, texts in catalogue.entries().items():
+        if identifier.startswith(("run.", "index.")) and identifier != "index.failed":
+            pieces = re.split(r"\{(\w+)[^}]*\}", texts["en"])
+            body = "".join(f"(?P<{piece}>.*)" if number % 2 else re.escape(piece) for number, piece in enumerate(pieces))
+            patterns.append((identifier, re.compile(body, re.DOTALL)))
+    return patterns
+
+
+def retell(text: str, language: str) -> str:
+    """A note in ``language``: records keep notes as English text; those that the catalogue has made are told anew."""
+    if language == "en":
+        return text
+    for identifier, pattern in _told_of_runs():
+        found = pattern.fullmatch(text)
+        if found:
+            return catalogue.text(identifier, language, **{name: retell(part, language) for name, part in found.groupdict().items()})
+    return text
 
 
 def _range(text: str, unit: str, language: str) -> str:

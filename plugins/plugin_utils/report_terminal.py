@@ -8,12 +8,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import report_model
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue, report_model
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils.report_model import GLYPHS, Group, Item, Report
 
 _COLOURS = {"critical": "1;31", "unknown": "1;35", "warning": "1;33", "ok": "32", "faint": "2", "strong": "1"}
 #: Hosts with a text of their own under a shared problem, pieces of evidence, and hosts named in a row.
 _OWN_LINES, _EVIDENCE, _NAMES = 4, 3, 12
+#: Problems told here, the same one on many hosts being one; the full report has them all.
+_PROBLEMS = 40
 _INDENT = "    "
 
 
@@ -21,9 +23,16 @@ def render(report: Report, width: int = 80, color: bool = False) -> str:
     """The report as lines of at most ``width`` columns, ended by a line break; ``color`` adds ANSI colours."""
     page = _Page(max(width, 40), color)
     _head(report, page)
+    told = 0
     for group in report.groups():
+        if told >= _PROBLEMS:
+            break
         page.blank()
-        (_host if group.host else _shared)(report, group, page)
+        told += (_host if group.host else _shared)(report, group, page, _PROBLEMS - told)
+    left = len(report.bad) - page.findings
+    if left:
+        page.blank()
+        page.add(report.text("rest", count=left), "strong")
     if not report.bad:
         page.blank()
         page.add(report.text("all_ok" if report.fine else "nothing"))
@@ -46,6 +55,7 @@ class _Page:
         self.width = width
         self.color = color
         self.lines: list[str] = []
+        self.findings = 0
 
     def paint(self, text: str, style: str = "") -> str:
         return f"\x1b[{_COLOURS[style]}m{text}\x1b[0m" if self.color and style else text
@@ -126,7 +136,7 @@ def _head(report: Report, page: _Page) -> None:
         page.add(f"{report.text(f'state.{report.state}')}. {report.text(f'state.{report.state}.text')}", "warning")
     took = ""
     if report.seconds is not None:
-        took = f", {report_model.catalogue.duration(report.seconds, report.language)}"
+        took = f", {catalogue.duration(report.seconds, report.language)}"
     page.add(f"{report.start}{took}", "faint")
     page.add(f"{report.totals()}: {', '.join(report.count_texts())}" if report.count_texts() else report.totals())
     if report.difference is not None:
@@ -141,16 +151,20 @@ def _flag(report: Report, item: Item) -> str:
     return f" [{report.text(f'change.{item.change}')}]" if item.change in ("new", "worse", "better") else ""
 
 
-def _host(report: Report, group: Group, page: _Page) -> None:
+def _host(report: Report, group: Group, page: _Page, most: int) -> int:
     page.rule(report.host_text(group.host), "strong")
-    for item in group.items:
+    items = group.items[:most]
+    page.findings += len(items)
+    for item in items:
         page.lines.append(f"{_label(report, item, page)}  {cut(item.check + _flag(report, item), page.width - 14)}")
         page.add(item.summary, first=_INDENT)
         _detail(report, item, page)
+    return len(items)
 
 
-def _shared(report: Report, group: Group, page: _Page) -> None:
+def _shared(report: Report, group: Group, page: _Page, _most: int) -> int:
     first = group.items[0]
+    page.findings += len(group.items)
     count = report.text("on_hosts", count=len(group.items))
     page.rule(f"{first.check} · {count}", "strong")
     page.lines.append(_label(report, first, page))
@@ -165,6 +179,7 @@ def _shared(report: Report, group: Group, page: _Page) -> None:
         if rest:
             page.add(f"+ {_names(report, rest)}", first=_INDENT, indent=_INDENT + "  ")
     _detail(report, first, page, evidence=len(summaries) == 1)
+    return 1
 
 
 def _names(report: Report, names: list[str]) -> str:

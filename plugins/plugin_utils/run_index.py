@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Message, message, worst
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import STATUSES, Message, message, worst
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import runs as run_records
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils.report_model import seconds_of
@@ -106,7 +106,8 @@ def history(state_dir: Path, system: str, before: float, limit: int = 60) -> dic
     with _opened(state_dir, write=False) as database:
         if database is None:
             return found
-        chosen, points = [], 0
+        chosen: list[tuple[int, float]] = []
+        points = 0
         for number, started_at, count in database.execute(
             "SELECT number, started_at, findings FROM runs WHERE system = ? AND started_at < ? AND findings > 0 "
             "ORDER BY started_at DESC LIMIT ?",
@@ -122,7 +123,7 @@ def history(state_dir: Path, system: str, before: float, limit: int = 60) -> dic
         }
         for number, started_at in reversed(chosen):
             for series, value, status in database.execute("SELECT series, value, status FROM points WHERE run = ?", (number,)):
-                found.setdefault(names[series], []).append((started_at, value, run_records.STATUSES[status]))
+                found.setdefault(names[series], []).append((started_at, value, STATUSES[status]))
     return found
 
 
@@ -214,7 +215,7 @@ def _row(found: Mapping[str, Any]) -> Row:
     values = {
         **{name: found.get(name) for name in ("title", "start", "end", "seconds", "via", "revision")},
         **{name: str(found[name]) for name in ("id", "system", "runbook", "state")},
-        **{name: int(counts.get(name, 0)) for name in run_records.STATUSES},
+        **{name: int(counts.get(name, 0)) for name in STATUSES},
         "status": found.get("status") or worst(item["status"] for item in findings),
         "started_at": float(found["started_at"]),
         "user": who.get("user"),
@@ -227,7 +228,7 @@ def _row(found: Mapping[str, Any]) -> Row:
 def _put(database: sqlite3.Connection, found: Mapping[str, Any]) -> None:
     row = _row(found)
     points = {
-        (str(item["host"]), str(item["check"])): (_number(item.get("value")), run_records.STATUSES.index(item["status"]))
+        (str(item["host"]), str(item["check"])): (_number(item.get("value")), STATUSES.index(item["status"]))
         for item in found.get("findings") or ()
     }
     database.execute("DELETE FROM runs WHERE id = ?", (row["id"],))

@@ -128,9 +128,7 @@ def example(day=0, hosts=4, at=NOW):
             oom(host, 2 if number == 2 and day == 1 else 0),
         ]
     items.append(
-        found(
-            "app4", "task.log_stats", "task", "unknown", message("task.failed", task="log_stats", reason="/var/log/app/app.log: EACCES")
-        )
+        found("app4", "task.log_stats", "task", "unknown", message("task.failed", task="log_stats", reason="/var/log/app/app.log: EACCES"))
     )
     return record(items, when)
 

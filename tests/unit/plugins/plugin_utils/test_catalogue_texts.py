@@ -1,9 +1,9 @@
 # Copyright (c) 2026 opsrunner contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-from __future__ import annotations
-
 """The catalogue against itself and against the source that uses it."""
+
+from __future__ import annotations
 
 import ast
 import re
@@ -17,7 +17,7 @@ from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
 
 PLUGINS = Path(__file__).resolve().parents[4] / "plugins"
 #: What is the same in every language; a Korean text may consist of these, signs and parameters alone.
-NAMES = {"ms", "p50", "p95", "p99", "s", "URL", "kernel.core_pattern", "opsrunner"}
+NAMES = {"CPU", "fs.nr_open", "ms", "p50", "p95", "p99", "s", "URL", "kernel.core_pattern", "opsrunner"}
 ENTRIES = catalogue.entries()
 
 
@@ -128,7 +128,13 @@ def test_an_id_that_is_not_there_is_shown_as_itself(identifier, language, expect
 
 @pytest.mark.parametrize(
     ("seconds", "en", "ko"),
-    [(0, "0 s", "0초"), (0.25, "250 ms", "250 ms"), (61, "1 min 1 s", "1분 1초"), (90000, "1 d 1 h", "1일 1시간"), (-3600, "-1 h", "-1시간")],
+    [
+        (0, "0 s", "0초"),
+        (0.25, "250 ms", "250 ms"),
+        (61, "1 min 1 s", "1분 1초"),
+        (90000, "1 d 1 h", "1일 1시간"),
+        (-3600, "-1 h", "-1시간"),
+    ],
 )
 def test_durations_are_told_in_their_two_largest_spans(seconds, en, ko):
     assert (catalogue.duration(seconds, "en"), catalogue.duration(seconds, "ko")) == (en, ko)
