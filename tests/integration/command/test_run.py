@@ -160,8 +160,6 @@ def test_a_vault_password_is_asked_for_once_and_opens_the_vault(place: Place, ev
     subprocess.run(vault, cwd=place.folder, check=True, capture_output=True, env=place.environment)
     (place.folder / "word").unlink()
     child = place.on_terminal("look", *ON_SAMPLE, "--ask-vault-pass")
-        words[0], words[1:], cwd=str(place.folder), env={**place.environment, "TERM": "dumb"}, encoding="utf-8", timeout=40
-    )
     child.expect("Vault password: ")
     child.sendline("Tangerine55")
     child.expect(pexpect.EOF)
@@ -173,8 +171,6 @@ def test_a_vault_password_is_asked_for_once_and_opens_the_vault(place: Place, ev
 
 def test_a_become_password_is_handed_to_ansible_playbook(place: Place) -> None:
     child = place.on_terminal("look", *ON_SAMPLE, "-K")
-        words[0], words[1:], cwd=str(place.folder), env={**place.environment, "TERM": "dumb"}, encoding="utf-8", timeout=40
-    )
     child.expect("BECOME password: ")
     child.sendline("Tangerine55")
     child.expect(pexpect.EOF)
