@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Finding, Message, finding, message
@@ -273,11 +274,11 @@ def run_probes(
     loop = Loop(clock)
     call = _Call(probes, clock() + deadline, deadline, loop, searcher(bundle))
     ended: Dict[int, Tuple[List[Finding], Dict[str, Any]]] = {}
-    waiting = sorted(range(len(probes)), key=lambda index: _order(probes[index]), reverse=True)
+    waiting = deque(sorted(range(len(probes)), key=lambda index: _order(probes[index])))
 
     def start_next() -> None:
         if waiting:
-            index = waiting.pop()
+            index = waiting.popleft()
             loop.spawn(call.probe(index), lambda value, error: end(index, value, error))
 
     def end(index: int, value: Any, error: Optional[BaseException]) -> None:

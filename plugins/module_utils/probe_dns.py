@@ -59,7 +59,7 @@ def _read_name(packet: bytes, at: int) -> Tuple[str, int]:
 def decode_reply(packet: bytes, identifier: int, record: str) -> Reply:
     """Read a reply. Raises ValueError for what is none to this query."""
     try:
-        if int.from_bytes(packet[:2], "big") != identifier or not packet[2] & 0x80:
+        if len(packet) < 12 or int.from_bytes(packet[:2], "big") != identifier or not packet[2] & 0x80:
             raise ValueError("not the reply to this query")
         at = 12
         for _question in range(int.from_bytes(packet[4:6], "big")):

@@ -81,12 +81,16 @@ class Loop:
             os.set_blocking(end, False)
         self._selector.register(self._wake_read, selectors.EVENT_READ, None)
         self._threads: Optional[_Threads] = None
+        self._lock = threading.Lock()
+        self._closed = False
 
     def close(self) -> None:
         """Give back the loop's own files; threads that still run are left to end by themselves."""
         self._selector.close()
-        os.close(self._wake_read)
-        # Kept open: a late thread may still write to it.
+        with self._lock:
+            self._closed = True
+            os.close(self._wake_read)
+            os.close(self._wake_write)
 
     def spawn(self, steps: Steps[Any], done: Optional[Callable[[Any, Optional[BaseException]], None]] = None) -> None:
         """Start a step function; ``done(result, error)`` is called at its end. Without it the loop does not wait for its end."""
@@ -103,8 +107,9 @@ class Loop:
 
     def _from_thread(self, future: Future, value: Any, error: Optional[BaseException]) -> None:
         self._finished.append((future, value, error))
-        with contextlib.suppress(OSError):
-            os.write(self._wake_write, b"x")
+        with self._lock, contextlib.suppress(OSError):
+            if not self._closed:  # the number may belong to another file by now
+                os.write(self._wake_write, b"x")
 
     def resolve(self, future: Future, value: Any = None, error: Optional[BaseException] = None) -> None:
         """Give a future its result and go on with who waits for it; from the loop's own thread only."""

@@ -106,7 +106,7 @@ def judge_port(probe: Probe, seen: Dict[str, Any], evidence: Dict[str, Any]) -> 
     if not seen["addresses"]:
         status, text = ("ok", "probe.port.free") if probe["state"] == "free" else ("critical", "probe.port.closed")
         return Outcome(status, message(text, **common))
-    if not holders and seen["hidden"]:
+    if not holders and (seen["hidden"] or probe["process"] or probe["state"] == "free"):
         if probe["process"]:
             return Outcome("unknown", message("probe.port.hidden", **common))
         if probe["state"] == "free":
@@ -140,7 +140,7 @@ def _process(pid: str, root: str) -> Optional[Dict[str, Any]]:
         return None
     if status.get("State", "").strip().startswith("Z"):
         return None
-    return {"pid": int(pid), "process": name, "cmdline": cut(cmdline, 200), "user": _user_name(status.get("Uid", "").split())}
+    return {"pid": int(pid), "process": name, "cmdline": cmdline, "user": _user_name(status.get("Uid", "").split())}
 
 
 def _user_name(uids: List[str]) -> str:
@@ -157,7 +157,11 @@ def _user_name(uids: List[str]) -> str:
 def see_process(probe: Probe, root: str = "/", not_these: Tuple[int, ...] = ()) -> Dict[str, Any]:
     """The processes that match; ``hidden``: other users' are not shown to this one (``hidepid``)."""
     found = list(_matching(probe, root, not_these))
-    return {"count": len(found), "processes": found[:20], "hidden": not os.path.exists(os.path.join(root, "proc/1/status"))}
+    return {
+        "count": len(found),
+        "processes": [{**item, "cmdline": cut(item["cmdline"], 1000)} for item in found[:20]],
+        "hidden": not os.path.exists(os.path.join(root, "proc/1/status")),
+    }
 
 
 def _matching(probe: Probe, root: str, not_these: Tuple[int, ...]) -> Iterator[Dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ipaddress
+import itertools
 import socket
 import ssl
 import subprocess
@@ -110,6 +111,7 @@ class Authority:
 
     def __init__(self, folder, name="Test CA"):
         self.folder = folder
+        self._serials = itertools.count(1)
         self.file = folder / "ca.pem"
         self._run("req", "-x509", *_KEY, "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/O=Tests/CN=" + name)
 
@@ -135,7 +137,7 @@ class Authority:
             return self.folder / certificate, self.folder / key
         # "openssl ca" is what sets both dates in every version of openssl.
         (self.folder / "index.txt").write_text("")
-        (self.folder / "serial").write_text("%x\n" % (0x1000 + abs(hash(base)) % 0xFFFF0000 // 2 * 2))
+        (self.folder / "serial").write_text("%08x\n" % next(self._serials))
         (self.folder / "ca.cnf").write_text(_CA_CONFIG)
         self._run(
             "ca", "-batch", "-config", "ca.cnf", "-in", request, "-out", certificate, "-extfile", base + ".cnf",
