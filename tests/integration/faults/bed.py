@@ -31,11 +31,14 @@ HOSTS = {
 DOWN = "logcaster4"
 #: Where the probe made once for the whole system goes to.
 FRONT = "logcaster1"
-#: The controller is a busy test machine: how busy is not what is looked at.
-QUIET = (
-    "{{ runbook_limits | combine({'cpu': {'warning': '101', 'critical': '101'},"
-    " 'load_per_core': {'warning': '999', 'critical': '999'}}, recursive=true) }}"
-)
+#: The lab runs on a busy test machine: how busy it is, and what that does to answers that are not slowed on purpose, is not
+#: what is looked at.
+QUIET = {
+    "host_resources_limits": "{{ runbook_limits | combine({'cpu': {'warning': '101', 'critical': '101'},"
+    " 'load_per_core': {'warning': '999', 'critical': '999'}}, recursive=true) }}",
+    "health_check_probes": "{{ runbook_probes | rejectattr('type', 'eq', 'http') + runbook_probes | selectattr('type', 'eq', 'http')"
+    " | map('combine', {'warning': '1500', 'critical': '3500'}) }}",
+}
 RUN_SECONDS = 180
 
 Key = tuple[str, str]
@@ -98,7 +101,7 @@ class Bed:
 
     def start_daily(self, system: str, variables: dict[str, dict[str, Any]]) -> subprocess.Popen[str]:
         """Start the daily runbook on a system, with more variables for some hosts."""
-        common = {"host_resources_limits": QUIET, "logcaster_address": f"{self.lab.connections('logcaster')[FRONT]['ansible_host']}:443"}
+        common = {**QUIET, "logcaster_address": f"{self.lab.connections('logcaster')[FRONT]['ansible_host']}:443"}
         more = self.folder / f"{system}-variables.yml"
         more.write_text(json.dumps({"all": {"hosts": {host: {**common, **variables.get(host, {})} for host in HOSTS[system]}}}))
         environment = {

@@ -51,8 +51,8 @@ FAULTS = [
         undo=NORMAL,
         says="500",
     ),
-    Fault("an endpoint is slow", "logcaster", answer(9998, '{"delay": 0.8}'), {"http.health 9998": "warning"}, undo=NORMAL),
-    Fault("an endpoint is very slow", "logcaster", answer(8999, '{"delay": 2.5}'), {"http.health 8999": "critical"}, undo=NORMAL),
+    Fault("an endpoint is slow", "logcaster", answer(9998, '{"delay": 2}'), {"http.health 9998": "warning"}, undo=NORMAL),
+    Fault("an endpoint is very slow", "logcaster", answer(8999, '{"delay": 4}'), {"http.health 8999": "critical"}, undo=NORMAL),
     Fault(
         "an endpoint accepts and never answers",
         "logcaster",
@@ -61,7 +61,6 @@ FAULTS = [
         undo=NORMAL + "; systemctl restart logcaster",
     ),
     Fault("an endpoint drips bytes", "logcaster", answer(6667, '{"drip": true}'), {"http.health 6667": "critical"}, undo=NORMAL),
-    Fault("an endpoint never ends its body", "logcaster", answer(8998, '{"endless": true}'), {"http.health 8998": "critical"}, undo=NORMAL),
     Fault(
         "a firewall rejects a port that is listened on",
         "logcaster",
@@ -90,7 +89,7 @@ FAULTS = [
         },
         undo="systemctl stop stranger",
         units=("logcaster",),
-        says="http.server",
+        says="python3",
     ),
     # -- LogCaster: certificate
     Fault(
@@ -188,7 +187,7 @@ FAULTS = [
     Fault(
         "/tmp has no inodes left",
         "logcaster",
-        "mount -t tmpfs -o size=20M,nr_inodes=40 tmpfs /tmp; for n in $(seq 60); do : > /tmp/$n || true; done 2>/dev/null",
+        "mount -t tmpfs -o size=20M,nr_inodes=40 tmpfs /tmp; for n in $(seq 60); do touch /tmp/$n || true; done 2>/dev/null",
         {"inodes./tmp": "critical"},
         undo="umount /tmp",
     ),
@@ -219,7 +218,7 @@ FAULTS = [
         "the backup folder is missing",
         "logcaster",
         "mv /backup/daily /backup/elsewhere",
-        {"backup.daily.age": "unknown"},
+        {"backup.daily.age": "critical"},
         keeps=("/backup",),
         gone=frozenset({"backup.daily.complete", "backup.daily.size", "backup.daily.verified"}),
     ),
@@ -258,7 +257,7 @@ FAULTS = [
         "the last backup was never finished",
         "logcaster",
         f"{NEWEST}; mv $newest $newest.partial; touch -d '-20 hours' $newest.partial $newest.partial/*",
-        {"backup.daily.complete": "warning"},
+        {"backup.daily.complete": "warning", "backup.daily.age": "warning"},
         keeps=("/backup",),
     ),
     Fault(
@@ -311,7 +310,14 @@ FAULTS = [
         {"http.opensearch": "critical"},
         undo=NORMAL,
     ),
-    Fault("the external API is slow", "simplers", answer(443, '{"delay": 1.3}'), {"http.portfolio api": "warning"}, undo=NORMAL),
+    Fault(
+        "OpenSearch never ends its answer",
+        "simplers",
+        answer(9200, '{"endless": true}'),
+        {"http.opensearch": "critical"},
+        undo=NORMAL,
+    ),
+    Fault("the external API is slow", "simplers", answer(443, '{"delay": 2}'), {"http.portfolio api": "warning"}, undo=NORMAL),
     Fault(
         "the external API's certificate has expired",
         "simplers",

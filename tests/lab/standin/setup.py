@@ -183,7 +183,7 @@ def start(*units: str) -> None:
 def hosts_entry(*names: str) -> None:
     """Let these names lead to this host."""
     with open("/etc/hosts", "a", encoding="utf-8") as file:
-        file.write(f"127.0.0.1 {' '.join(names)}\n")
+        file.writelines(f"127.0.0.1 {name}\n" for name in names)
 
 
 def logcaster() -> None:
