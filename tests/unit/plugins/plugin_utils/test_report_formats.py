@@ -378,3 +378,25 @@ def test_a_coded_line_is_as_long_as_it_may_be_and_printable():
 def test_a_threshold_has_the_ends_that_can_be_drawn():
     cases = {"80": [80.0], "10:": [10.0], "~:10": [10.0], "10:20": [10.0, 20.0], "@0:5": [0.0, 5.0], "bad": [], None: []}
     assert {text: report_chart.ends(text) for text in cases} == cases
+
+
+def _luminance(colour):
+    digits = colour.lstrip("#")
+    digits = digits if len(digits) == 6 else "".join(digit * 2 for digit in digits)
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("theme", [0, 1, 2], ids=["light", "dark", "print"])
+def test_text_can_be_read_on_every_ground_it_stands_on(theme):
+    block = re.findall(r":root \{(.*?)\}", report_html._asset("report.css"), re.DOTALL)[theme]
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]+)", block))
+    pairs = [
+        (front, back) for front in ("text", "soft", "critical", "warning", "unknown", "ok", "link") for back in ("page", "card", "sunk")
+    ]
+    pairs += [(front, f"{status}-soft") for status in ("critical", "warning", "unknown", "ok") for front in ("text", status)]
+    for front, back in pairs:
+        if front in colours and back in colours:
+            light, dark = sorted((_luminance(colours[front]), _luminance(colours[back])), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (front, back)
