@@ -278,6 +278,19 @@ class Transaction:
         self._journal({"file": packed(before), "after": _digest(after)})
         write(after, validate)
 
+    def remove_folder(self, path: str) -> None:
+        """Remove a folder if it is empty, such as that of a unit's drop-ins once the last one is gone. Raises FileError."""
+        try:
+            found = os.lstat(path)
+            if not stat.S_ISDIR(found.st_mode) or os.listdir(path):
+                return
+            self._journal({"emptied": path, "mode": stat.S_IMODE(found.st_mode), "uid": found.st_uid, "gid": found.st_gid})
+            os.rmdir(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _file_error(path, error) from error
+
     def note(self, kind: str, data: Any) -> None:
         """Announce a change that is no file, with the data (JSON) from which ``undo[kind]`` takes it back."""
         self._journal({"note": kind, "data": data})
@@ -326,6 +339,10 @@ def _take_back(entries: List[Dict[str, Any]], folder: str, name: str, undo: Undo
                 _put_back(entry, os.path.join(folder, name), undone)
             elif "folder" in entry:
                 _remove_folder(entry["folder"])
+            elif "emptied" in entry and not os.path.isdir(entry["emptied"]):
+                os.mkdir(entry["emptied"])
+                os.chown(entry["emptied"], entry["uid"], entry["gid"])
+                os.chmod(entry["emptied"], entry["mode"])
             elif "note" in entry:
                 if entry["note"] not in undo:
                     raise FileError("nothing is known that takes back %r" % entry["note"])

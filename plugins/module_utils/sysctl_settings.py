@@ -17,12 +17,13 @@ import os
 import re
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
+from ansible_collections.opsrunner.runbook.plugins.module_utils import held_changes as held
 from ansible_collections.opsrunner.runbook.plugins.module_utils import managed_files as files
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Finding, finding, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, unknown_name
 from ansible_collections.opsrunner.runbook.plugins.module_utils.sysctl_profiles import PROFILES
 
-STATES = ("set", "replaced", "absent", "confirmed", "reverted")
+STATES = ("set", *held.STATES)
 #: Where sysctl.d(5) looks; a file hides those of the same name further down.
 FOLDERS = ("etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d", "lib/sysctl.d")
 HEADER = "# Managed by opsrunner (sysctl_tuning): what is written here by hand is replaced.\n"
@@ -57,7 +58,6 @@ REMOVED = {
 CEILINGS = ("fs.file-max", "fs.nr_open")
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_:@-]+)+\Z")
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}\Z")
 _ITEM = ("value", "reason", "source")
 
 
@@ -81,14 +81,11 @@ class Setting(NamedTuple):
 class Options(NamedTuple):
     """What the module is asked for. ``settings``: in the order they are applied; ``conflicts``: (key, values told)."""
 
-    name: str
-    priority: int
-    state: str
+    common: held.Common
     settings: Dict[str, Setting]
     absent: List[str]
     conflicts: List[Tuple[str, List[str]]]
     refuse_missing: bool
-    hold: bool
     remedy: Optional[str]
 
 
@@ -106,15 +103,7 @@ class Assignment(NamedTuple):
 
 def parse_options(args: Mapping[str, Any]) -> Options:
     """Read the module's options. Raises OptionError."""
-    name = str(args.get("name") or "tuning")
-    if not _NAME.match(name):
-        raise OptionError("name", "%r is no name: lower case letters, digits, - and _" % name)
-    priority = _whole(args.get("priority", 90), "priority")
-    if not 0 <= priority <= 99:
-        raise OptionError("priority", "%d is not between 0 and 99" % priority)
-    state = str(args.get("state") or "replaced")
-    if state not in STATES:
-        raise unknown_name("state", state, STATES, what="state")
+    common = held.parse_common(args, STATES)
     told: Dict[str, List[Tuple[str, Setting]]] = {}
     for index, profile in enumerate(args.get("profiles") or []):
         if profile not in PROFILES:
@@ -134,17 +123,10 @@ def parse_options(args: Mapping[str, Any]) -> Options:
     for key, other in PAIRS.items():
         if key in settings and other in settings:
             raise OptionError("values", "%s and %s cannot both be set: each makes the other zero" % tuple(sorted((key, other))))
-    return Options(
-        name,
-        priority,
-        state,
-        settings,
-        absent,
-        conflicts,
-        str(args.get("missing") or "skip") == "refuse",
-        bool(args.get("hold")),
-        args.get("remedy") or None,
-    )
+    missing = str(args.get("missing") or "skip")
+    if missing not in ("skip", "refuse"):
+        raise unknown_name("missing", missing, ("skip", "refuse"), what="choice")
+    return Options(common, settings, absent, conflicts, missing == "refuse", args.get("remedy") or None)
 
 
 def _settings(values: Any, path: str) -> Tuple[Dict[str, Setting], List[str]]:
@@ -204,15 +186,6 @@ def _value(value: Any, path: str) -> str:
 
 def _comment(text: Any) -> str:
     return " ".join(str(text).split()) if text else ""
-
-
-def _whole(value: Any, path: str) -> int:
-    try:
-        if isinstance(value, bool):
-            raise ValueError
-        return int(value)
-    except (TypeError, ValueError):
-        raise OptionError(path, "%r is not a whole number" % (value,)) from None
 
 
 # -- the host ---------------------------------------------------------------------------------------------------------------
@@ -373,18 +346,17 @@ class Plan(NamedTuple):
         return bool(self.live) or any(files.differs(before, after) for before, after in self.files)
 
 
-def paths(options: Options, root: str = "/") -> Tuple[str, str, str]:
-    """The drop-in, the file with the values of before, and the folder of the journals."""
+def paths(options: Options, root: str = "/") -> Tuple[str, str]:
+    """The drop-in, and the file with the values of before."""
     return (
-        os.path.join(root, "etc/sysctl.d", "%02d-opsrunner-%s.conf" % (options.priority, options.name)),
-        os.path.join(root, "var/lib/opsrunner/sysctl", options.name + ".json"),
-        os.path.join(root, files.FOLDER.lstrip("/")),
+        os.path.join(root, "etc/sysctl.d", options.common.file_name(".conf")),
+        os.path.join(root, "var/lib/opsrunner/sysctl", options.common.name + ".json"),
     )
 
 
 def plan(options: Options, kernel: Kernel, root: str = "/") -> Plan:
     """Compare the host with what is asked. Changes nothing. Raises FileError."""
-    path, memory_path, _folder = paths(options, root)
+    path, memory_path = paths(options, root)
     before, memory = files.read(path), files.read(memory_path)
     present = _present(before)
     originals = _originals(memory)
@@ -415,9 +387,9 @@ def plan(options: Options, kernel: Kernel, root: str = "/") -> Plan:
 
 def _wanted(options: Options, present: Mapping[str, Setting]) -> Dict[str, Setting]:
     """The settings that the drop-in is to hold in the end."""
-    if options.state == "replaced":
+    if options.common.state == "replaced":
         return dict(options.settings)
-    if options.state == "set":
+    if options.common.state == "set":
         return {key: setting for key, setting in {**present, **options.settings}.items() if key not in options.absent}
     gone = {*options.settings, *options.absent} or set(present)
     return {key: setting for key, setting in present.items() if key not in gone}
@@ -468,8 +440,7 @@ def _present(drop_in_file: files.FileState) -> Dict[str, Setting]:
 
 def apply(options: Options, planned: Plan, kernel: Kernel, root: str = "/") -> None:
     """Do what is planned: all of it, or nothing. Raises FileError or KernelError; then the host is as before."""
-    _path, _memory, folder = paths(options, root)
-    with files.Transaction(journal_name(options), folder, undo=undo(kernel)) as change:
+    with held.transaction(options.common, "sysctl", root, undo(kernel)) as change:
         if planned.old:
             change.note("values", planned.old)
         for before, after in planned.files:
@@ -477,13 +448,8 @@ def apply(options: Options, planned: Plan, kernel: Kernel, root: str = "/") -> N
                 change.put(after)
         for key, value in planned.live.items():
             kernel.write(key, value)
-        if options.hold:
+        if options.common.hold:
             change.keep()
-
-
-def journal_name(options: Options) -> str:
-    """The name of the transaction."""
-    return "sysctl-" + options.name
 
 
 def undo(kernel: Kernel) -> files.Undo:
@@ -580,34 +546,20 @@ def tune(args: Mapping[str, Any], check_mode: bool, root: str = "/") -> Dict[str
     """What the module does, from its options to its result. Raises OptionError, FileError or KernelError."""
     options = parse_options(args)
     kernel = Kernel(root)
-    path, _memory, folder = paths(options, root)
-    name = journal_name(options)
-    result: Dict[str, Any] = {"changed": False, "file": path, "findings": [], "diff": [], "pending": False, "live": {}, "undone": []}
-    waiting = files.interrupted(name, folder)
-    if options.state == "confirmed":
-        result["changed"] = waiting if check_mode else files.confirm(name, folder)
-        return result
-    if waiting:
-        # Neither confirmed nor taken back: its run was killed, or its health check failed.
-        undone = None if check_mode else files.recover(name, folder, undo(kernel))
-        result["changed"] = True
-        result["undone"] = [*undone.files, *undone.aside] if undone else []
-        what = "sysctl.reverted" if options.state == "reverted" else "sysctl.interrupted"
-        evidence = {"put_back": result["undone"]}
-        result["findings"].append(_found(options, "sysctl.change", "warning", message(what, name=options.name), None, evidence))
-    if options.state == "reverted":
+    result = {**held.new_result(), "file": paths(options, root)[0], "live": {}}
+    if held.earlier_change(result, options.common, "sysctl", root, undo(kernel), check_mode, options.remedy):
         return result
     planned = plan(options, kernel, root)
     if planned.missing and options.refuse_missing:
         raise OptionError("values", "not to be had here: %s; nothing was changed" % ", ".join(sorted(planned.missing)))
     if planned.changes:
         result["changed"] = True
-        shown = [(before, after) for before, after in planned.files if before.path == path and files.differs(before, after)]
+        shown = [(before, after) for before, after in planned.files if before.path == result["file"] and files.differs(before, after)]
         result["diff"] = [files.diff(before, after) for before, after in shown] + _live_diff(planned)
         result["live"] = {key: {"before": planned.old.get(key), "after": value} for key, value in planned.live.items()}
         if not check_mode:
             apply(options, planned, kernel, root)
-            result["pending"] = options.hold
+            result["pending"] = options.common.hold
     result["findings"] += look(options, planned, kernel, root)
     return result
 

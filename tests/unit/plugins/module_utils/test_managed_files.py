@@ -123,6 +123,8 @@ def change_everything(change: files.Transaction, etc: Path) -> None:
     change.put(files.absent(files.read(str(etc / "link.conf"))))
     change.note("values", {"k": "1"})
     change.put(files.desired(files.read(str(etc / "old.conf")), b"newer"))
+    change.remove_folder(str(etc / "d"))
+    change.remove_folder(str(etc / "a"))
 
 
 def change_and_fail(etc: Path, journals: str, undo: files.Undo) -> None:
@@ -139,6 +141,7 @@ def test_a_change_that_holds_stays_and_leaves_no_journal(etc, journals):
     assert (etc / "old.conf").read_bytes() == b"newer"
     assert (etc / "a" / "b" / "new.conf").read_bytes() == b"new"
     assert not (etc / "link.conf").is_symlink()
+    assert not (etc / "d").exists()
     assert os.listdir(journals) == []
 
 

@@ -221,7 +221,7 @@ def test_a_held_change_stands_when_confirmed_and_goes_when_reverted(root):
     assert tune(root, values=VALUES, hold=True)["pending"]
     assert live(root)["vm/swappiness"] == "10"
     result = tune(root, state="reverted", values=VALUES)
-    assert told(result) == {"sysctl.change": "sysctl.reverted"}
+    assert told(result) == {"change.sysctl": "change.reverted"}
     assert (etc(root), live(root)) == (was, ORIGINAL)
     tune(root, values=VALUES, hold=True)
     assert tune(root, state="confirmed")["changed"]
@@ -232,7 +232,7 @@ def test_a_held_change_stands_when_confirmed_and_goes_when_reverted(root):
 def test_a_held_change_nobody_confirmed_is_taken_back_by_the_next_run(root):
     tune(root, values=VALUES, hold=True)
     result = tune(root, values={"net.core.somaxconn": 128})
-    assert told(result) == {"sysctl.change": "sysctl.interrupted"}
+    assert told(result) == {"change.sysctl": "change.interrupted"}
     assert live(root) == {**ORIGINAL, "net/core/somaxconn": "128"}
 
 
@@ -297,7 +297,7 @@ def test_a_lowered_limit_stays_a_warning_at_the_second_run(root):
     ("args", "expected"),
     [
         ({"name": "A b"}, "name: 'A b' is no name"),
-        ({"priority": 100}, "priority: 100 is not between"),
+        ({"priority": 100}, "priority: 100 is not a whole number between"),
         ({"state": "gone"}, "unknown state 'gone'"),
         ({"profiles": ["databse"]}, "unknown profile 'databse' (did you mean database?)"),
         ({"values": ["vm.swappiness"]}, "is not a mapping"),
