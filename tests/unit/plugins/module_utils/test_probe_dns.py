@@ -49,6 +49,8 @@ class NameServer:
                 query, client = self.udp.recvfrom(4096)
             except OSError:
                 return
+            if not query:
+                return
             self.queries += 1
             packet = self._reply(query, self.truncated)
             packets = [packet] if self.change is None else self.change(self.queries, packet)
