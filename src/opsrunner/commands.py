@@ -53,6 +53,19 @@ def show(given: argparse.Namespace, _extra: Sequence[str]) -> int:
     return 0
 
 
+def import_run(given: argparse.Namespace, _extra: Sequence[str]) -> int:
+    """Keep a record that another controller or a job runner has made."""
+    from opsrunner import importing
+
+    try:
+        text = sys.stdin.read() if given.file == "-" else Path(given.file).read_text(encoding="utf-8")
+        run = importing.keep(importing.read(text), given.language)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{given.file}: {getattr(error, 'strerror', None) or error}") from None
+    print(run.path / "report.html")
+    return 0
+
+
 def _write(path: str, text: str) -> None:
     if path == "-":
         print(text, end="")

@@ -86,9 +86,9 @@ def model(run: runs.Run, record: runs.Record, language: str | None = None) -> re
     return reports.model(run, record, language or record.get("language") or "en")
 
 
-def terminal(report: report_model.Report, out: TextIO = sys.stdout) -> str:
+def terminal(report: report_model.Report, out: TextIO | None = None) -> str:
     """The report for this terminal."""
-    return report_terminal.render(report, width=shutil.get_terminal_size((100, 24)).columns, color=live.colored(out))
+    return report_terminal.render(report, width=shutil.get_terminal_size((100, 24)).columns, color=live.colored(out or sys.stdout))
 
 
 # -- the list ------------------------------------------------------------------------------------------------------------
