@@ -218,17 +218,17 @@ def _chart(report: Report, item: Item, points: Sequence[Point]) -> str:
         return ""
 
     def told(value: float) -> str:
-        return escape(catalogue.with_unit(value, item.unit, report.language))
+        return catalogue.with_unit(value, item.unit, report.language)
 
     values = [value for _at, value, _status in points]
     since, until = time_text(points[0][0]), time_text(points[-1][0])
     part = slice(11, None) if since[:10] == until[:10] else slice(10)
-    caption = report.text("history.caption", count=len(points), time=since, low=told(min(values)), high=told(max(values)))
-    svg, low, high = report_chart.chart(points, item.warning, item.critical, escape(caption))
+    caption = escape(report.text("history.caption", count=len(points), time=since, low=told(min(values)), high=told(max(values))))
+    svg, low, high = report_chart.chart(points, item.warning, item.critical, caption)
     keys = "".join(f'<span class="key {status}">{report.text(f"status.{status}")} {escape(text)}</span>' for status, text in item.limits)
     return (
         f'<figure class="chart"><h3>{report.text("history")}</h3><div class="plot">{svg}'
-        f'<span class="y hi">{told(high)}</span><span class="y lo">{told(low)}</span></div>'
+        f'<span class="y hi">{escape(told(high))}</span><span class="y lo">{escape(told(low))}</span></div>'
         f'<div class="x"><span>{since[part]}</span><span>{until[part]}</span></div>'
         f"<figcaption><span>{caption}</span>{keys}</figcaption></figure>"
     )
