@@ -21,6 +21,8 @@ from opsrunner.progress import Event, Progress
 _REDRAW = 0.2
 _LEAST_GAP = 0.1
 _SHOWN_FINDINGS = 3
+#: Tasks that Ansible adds to every role.
+_NOISE = "Validating arguments against arg spec"
 _COLORS = {"ok": "32", "warning": "33", "unknown": "35", "critical": "31"}
 
 
@@ -114,6 +116,7 @@ class Plain:
     def __init__(self, out: TextIO, verbose: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._out = out
         self._verbose = verbose
+        self._progress = Progress()
         self._clock = clock
         self._start = clock()
 
@@ -123,8 +126,9 @@ class Plain:
             if event.get("stdout"):
                 self._say(event["stdout"])
         elif event.get("event") == "playbook_on_task_start":
-            name = str((event.get("event_data") or {}).get("name") or "")
-            self._say(f"{elapsed(self._clock() - self._start):>7}  {name}")
+            self._progress.take(event)
+            if not self._progress.task.startswith(_NOISE):
+                self._say(f"{elapsed(self._clock() - self._start):>7}  {self._progress.task}")
 
     def on_stop(self, forced: bool) -> None:
         """Tell that the run is being stopped."""

@@ -17,7 +17,6 @@ class Progress:
     """Where the run is: the task at hand and the hosts that have not ended it yet."""
 
     task: str = ""
-    role: str = ""
     open_hosts: dict[str, None] = field(default_factory=dict)
     done_hosts: set[str] = field(default_factory=set)
     stats: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -27,8 +26,7 @@ class Progress:
         """Follow one event."""
         kind, data = event.get("event", ""), event.get("event_data") or {}
         if kind in ("playbook_on_task_start", "playbook_on_handler_task_start"):
-            self.task, self.role = str(data.get("name") or data.get("task") or ""), str(data.get("role") or "")
-            self.task = self.task.removeprefix(f"{self.role} : ")
+            self.task = str(data.get("name") or data.get("task") or "").rpartition(" : ")[2]
             self.open_hosts, self.done_hosts = {}, set()
         elif kind == "runner_on_start":
             self.open_hosts[str(data.get("host"))] = None

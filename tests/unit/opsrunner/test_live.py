@@ -162,7 +162,7 @@ def test_it_says_that_the_run_is_being_stopped(run: runs.Run) -> None:
 def test_elsewhere_there_is_one_plain_line_per_task(run: runs.Run) -> None:
     out, clock = io.StringIO(), Clock()
     plain = live.Plain(out, clock=clock)
-    for name in ("Check before anything runs", "Measure the hosts"):
+    for name in ("preflight : Check before anything runs", "Measure the hosts", "x : Validating arguments against arg spec 'main'"):
         for event in start(name, "web1"):
             plain.on_event(event)
         clock.now += 65
