@@ -36,12 +36,16 @@ def publish(
     notes = list(record.get("notes", ()))
     history: report_model.History = {}
     previous = None
-    try:
-        history, previous = _earlier(state, record)
-        run_index.record(state, record)
-        run_index.prune(state, keep_days)
-    except run_index.IndexProblem as problem:
-        notes.append(message("run.index_problem", reason=str(problem)))
+    for _try in range(2):
+        try:
+            history, previous = _earlier(state, record)
+            run_index.record(state, record)
+            run_index.prune(state, keep_days)
+            break
+        except run_index.IndexProblem as problem:
+            notes.append(message("run.index_problem", reason=str(problem)))
+            if not problem.rebuilt:  # else it is whole again, from the records
+                break
     artifacts: dict[str, str] = {}
     record = {**record, "notes": notes, "language": language}
     report = report_model.build(record, history=history, previous=previous, language=language, folder=run.path)

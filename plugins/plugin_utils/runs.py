@@ -221,7 +221,8 @@ def _is_alive(record: Record) -> bool:
     process = record.get("process") or {}
     if process.get("host") != socket.gethostname():
         return True  # cannot be told from here
-    return process_start(int(process.get("pid", 0))) == process.get("start")
+    start = process_start(int(process.get("pid", 0)))
+    return start is not None and start == process.get("start")
 
 
 def exit_status(record: Record, fail_on: str = "unknown") -> int:
