@@ -13,7 +13,7 @@ testinfra_hosts = ["local://"]
 
 
 def test_exactly_what_was_broken_is_found() -> None:
-    newest = sorted((Path(os.environ["OPSRUNNER_STATE"]) / "runs").iterdir())[-1]
+    newest = max((Path(os.environ["OPSRUNNER_STATE"]) / "runs").iterdir())
     record = json.loads((newest / "run.json").read_text(encoding="utf-8"))
     bad = {
         (item["host"], item["check"]): item["status"] for item in record["findings"] if item["status"] != "ok" and item["check"] != "swap"
@@ -29,7 +29,7 @@ def test_exactly_what_was_broken_is_found() -> None:
 
 
 def test_the_report_names_the_worst_and_what_to_do() -> None:
-    newest = sorted((Path(os.environ["OPSRUNNER_STATE"]) / "runs").iterdir())[-1]
+    newest = max((Path(os.environ["OPSRUNNER_STATE"]) / "runs").iterdir())
     text = (newest / "report.md").read_text(encoding="utf-8")
     assert "logcaster-stream" in text
     assert "mol-batch" in text
