@@ -205,7 +205,8 @@ class _Call:
             failure = Failure(system_reason(error))
         trace.end()
         unit = "d" if probe["type"] == "tls" else ""
-        blind_text = "probe.unseen" if failure.status == "unknown" else "probe.failed"
+        about_tls = failure.reason["message"].startswith("reason.probe_tls_")
+        blind_text = "probe.unseen" if failure.status == "unknown" else "probe.failed_tls" if about_tls else "probe.failed"
         value = failure.value if probe["type"] == "tls" else None
         return _Attempt(Outcome(failure.status, message(blind_text, name=probe["name"], reason=failure.reason), value, unit), trace, False)
 

@@ -14,6 +14,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_engine imp
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_net import Names, Stream, open_stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import Probe, read_url, safe_url
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_outcome import Failure, Outcome, Trace, basic_credentials
+from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_outcome import search as search_text
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_tls import Contexts, start_tls
 from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import judge
 
@@ -393,10 +394,10 @@ def judge_body(probe: Probe, answer: Answer) -> Optional[Tuple[str, Message]]:
     for wanted in probe["contains"]:
         if wanted not in text:
             return unproved if answer.cut else ("critical", message("reason.probe_no_text", text=cut(wanted, 100)))
-    if probe["regex"] and not re.search(probe["regex"], text):
+    if probe["regex"] and not search_text(probe["regex"], text):
         return unproved if answer.cut else ("critical", message("reason.probe_no_match", regex=cut(probe["regex"], 100)))
     if probe["not_regex"]:
-        found = re.search(probe["not_regex"], text)
+        found = search_text(probe["not_regex"], text)
         if found:
             return "critical", message("reason.probe_match", text=cut(found.group(), 100))
         if answer.cut:
@@ -445,7 +446,7 @@ def _judge_expression(
         reason = message("reason.probe_json_differs", what=item["name"], found=shown, expected=cut(_compact(item["equals"]), 100))
     elif "one_of" in item and not any(same(found, wanted) for wanted in item["one_of"]):
         reason = message("reason.probe_json_differs", what=item["name"], found=shown, expected=cut(_compact(item["one_of"]), 100))
-    elif "regex" in item and not (isinstance(found, (str, int, float)) and re.search(item["regex"], _plain(found))):
+    elif "regex" in item and not (isinstance(found, (str, int, float)) and search_text(item["regex"], _plain(found))):
         reason = message("reason.probe_json_differs", what=item["name"], found=shown, expected=cut(item["regex"], 100))
     elif own is None and not {"equals", "one_of", "regex"} & set(item) and (found is None or found is False):
         reason = message("reason.probe_json_false", what=item["name"], found=shown)

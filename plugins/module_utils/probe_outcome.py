@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Iterable, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, Iterable, Match, NamedTuple, Optional, Sequence, Union
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Message, message
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Message, cut, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import MASK, Probe, safe_url
 
 
@@ -148,6 +148,29 @@ def system_reason(error: OSError) -> Message:
     }
     code = known.get(error.errno or 0)
     return message("reason.probe_" + code) if code else message("reason.probe_system", error=error.strerror or str(error))
+
+
+#: A pattern that backtracks without end would hold up every other probe.
+MATCH_SECONDS = 1.0
+
+
+def search(pattern: str, text: str, seconds: float = MATCH_SECONDS) -> Optional[Match[str]]:
+    """``re.search`` with a limit of time, which holds in the main thread. Raises Failure when it is over."""
+    import signal
+
+    def stop(_number: int, _frame: Any) -> None:
+        raise Failure(message("reason.probe_regex_slow", regex=cut(pattern, 100)), "unknown")
+
+    try:
+        before = signal.signal(signal.SIGALRM, stop)
+    except ValueError:  # not the main thread
+        return re.search(pattern, text)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        return re.search(pattern, text)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def timeout_reason(trace: Trace, seconds: Optional[float] = None) -> Message:

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import cut, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_engine import Loop, Steps
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_net import Names, Stream, open_stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import Probe
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_outcome import Failure, Outcome, Trace
+from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_outcome import Failure, Outcome, Trace, search
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_tls import Contexts, start_tls
 from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import judge
 
@@ -42,7 +41,6 @@ def probe_tcp(loop: Loop, names: Names, contexts: Contexts, probe: Probe, target
 
 
 def _expect(stream: Stream, probe: Probe, trace: Trace) -> Steps[None]:
-    pattern = re.compile(probe["expect"])
     seen = b""
     while True:
         try:
@@ -53,7 +51,7 @@ def _expect(stream: Stream, probe: Probe, trace: Trace) -> Steps[None]:
             raise
         seen += data
         text = seen.decode("utf-8", "replace")
-        if pattern.search(text):
+        if search(probe["expect"], text):
             return
         if not data or len(seen) >= MAX_ANSWER:
             if text:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probe_servers import Server, answer, find, probe, reason, saying, silent
 
+from ansible_collections.opsrunner.runbook.plugins.module_utils import probe_outcome
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_http import Reader, same, unpack
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_outcome import Failure
 
@@ -192,6 +193,12 @@ def test_a_refused_and_a_reset_connection_are_told_apart(serve):
 def test_a_slow_answer_breaks_its_thresholds(serve):
     assert find(type="http", url=serve(answer()).url(), warning="@0:5000")["message"] == "probe.http.slow"
     assert find(type="http", url=serve(answer()).url(), critical="@0:5000", warning="@0:5000")["status"] == "critical"
+
+
+def test_a_pattern_that_backtracks_without_end_is_given_up(serve, monkeypatch):
+    monkeypatch.setattr(probe_outcome.search, "__defaults__", (0.1,))
+    item = find(type="http", url=serve(answer(b"a" * 60)).url(), regex=r"(a+)+\Zb")
+    assert (item["status"], reason(item)) == ("unknown", "regex_slow")
 
 
 # -- redirects -----------------------------------------------------------------------------------------------------------
