@@ -125,7 +125,7 @@ def _check_value(path: str, value: Any, spec: Mapping[str, Any]) -> Iterator[Opt
     if not _fits(value, kind):
         yield OptionError(path, f"{_shown(value)} is not {_ARTICLES.get(kind, kind)}")
         return
-    if "choices" in spec and str(value) not in [str(choice) for choice in spec["choices"]]:
+    if "choices" in spec and kind != "list" and str(value) not in [str(choice) for choice in spec["choices"]]:
         choices = [str(choice) for choice in spec["choices"]]
         yield unknown_name(path, str(value), choices, what="choice")
     if kind == "list":
