@@ -43,7 +43,7 @@ def publish(
             run_index.prune(state, keep_days)
             break
         except run_index.IndexProblem as problem:
-            notes.append(message("run.index_problem", reason=str(problem)))
+            notes.append(message("run.index_problem", reason=problem.message))
             if not problem.rebuilt:  # else it is whole again, from the records
                 break
     artifacts: dict[str, str] = {}
