@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from opsrunner import _collection, runner, validate
@@ -65,16 +64,11 @@ def _version(package: str) -> str | None:
 
 def _ansible() -> Line:
     version = _version("ansible-core")
-    program = shutil.which("ansible-playbook", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    if not version or not program:
-        return Line("critical", "ansible-core", "not installed" if not version else "no ansible-playbook", "pip install ansible-core")
+    if not version:
+        return Line("critical", "ansible-core", "not installed", "pip install ansible-core")
     if tuple(map(int, version.split(".")[:2])) < _CORE_SINCE:
-        return Line(
-            "critical", "ansible-core", f"{version} ({program})", f"ansible-core {_CORE_SINCE[0]}.{_CORE_SINCE[1]} or later is needed"
-        )
-    if Path(program).parent != Path(sys.executable).parent:
-        return Line("warning", "ansible-core", f"{version}, but ansible-playbook is {program}", "install both into the same environment")
-    return Line("ok", "ansible-core", f"{version} ({program})")
+        return Line("critical", "ansible-core", version, f"ansible-core {_CORE_SINCE[0]}.{_CORE_SINCE[1]} or later is needed")
+    return Line("ok", "ansible-core", version)
 
 
 def _runner() -> Line:
@@ -152,11 +146,7 @@ def _inventory(system: System) -> Line:
 def _connections(system: System) -> Iterator[Line]:
     """Log in to every host, all at once, and start its Python."""
     given = {**os.environ, **runner.surroundings(), "ANSIBLE_STDOUT_CALLBACK": "minimal", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1"}
-    program = shutil.which("ansible", path=given["PATH"])
-    if not program:
-        yield Line("critical", "hosts", "there is no ansible program", "pip install ansible-core")
-        return
-    command = [program, "all", "-i", str(system.path), "-m", "ansible.builtin.ping", "--one-line"]
+    command = [sys.executable, "-P", "-m", "ansible", "adhoc", "all", "-i", str(system.path), "-m", "ansible.builtin.ping", "--one-line"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=given, timeout=_PING, check=False, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:

@@ -197,6 +197,8 @@ def _ansible(job: Job, run: runs.Run, on_event: Callable[[Event], bool], stop: S
         status_handler=on_status,
         cancel_callback=stop.wanted,
     )
+    # This Python's Ansible, whatever PATH has; -P: a folder "ansible" in the folder one stands in is not it.
+    runner.config.command[:1] = [sys.executable, "-P", "-m", "ansible", "playbook"]
     runner.config.pexpect_timeout = _POLL
     runner.config.suppress_output_file = True
     runner.config.suppress_ansible_output = True
@@ -285,7 +287,7 @@ def _reason(progress: Progress, tail: list[str]) -> str:
     """Why ansible-playbook ended as it did: its own last error, else the last task that failed, else its last words."""
     lines = [line.strip() for line in tail if line.strip()]
     errors = [index for index, line in enumerate(lines) if line.startswith(("ERROR!", "[ERROR]"))]
-    usage = [line for line in lines if line.startswith("ansible-playbook: error: ")]
+    usage = [line for line in lines if re.match(r"\S+: error: ", line)]
     if progress.failure:
         lines = [progress.failure]
     elif usage:
