@@ -489,7 +489,7 @@ class Scanner:
 
     def _consume(self, template: Template, flat: List[Any]) -> None:
         tally, stride = self.tally, template.stride
-        rows = len(flat) // stride
+        rows = (len(flat) - 1) // stride
         template.hits += rows
         tally.lines += rows
         tally.parsed += rows
