@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
+import random
 import shutil
 import ssl
 import statistics
@@ -114,6 +116,7 @@ def main() -> None:
 def measure(folder: Path, ports: list[int], rounds: int) -> None:
     """Take all figures and print them."""
     delays = [20 + (SLOWEST_MS - 20) * number / (COUNT - 1) for number in range(COUNT)]
+    random.Random(7).shuffle(delays)
     plain = [f"http://127.0.0.1:{ports[0]}/{delay:.2f}" for delay in delays]
     secure = [f"https://127.0.0.1:{ports[1]}/{delay:.2f}" for delay in delays]
     kinds = {
@@ -133,7 +136,11 @@ def measure(folder: Path, ports: list[int], rounds: int) -> None:
             listing = folder / "urls"
             listing.write_text("".join(f"url = {url}\noutput = /dev/null\n" for url in plain))
             started = time.perf_counter()
-            subprocess.run(["curl", "-s", "--parallel", "--parallel-max", str(COUNT), "--parallel-immediate", "-K", listing], check=True)
+            subprocess.run(
+                ["curl", "-s", "--no-progress-meter", "--parallel", "--parallel-max", str(COUNT), "--parallel-immediate", "-K", listing],
+                check=True,
+                stderr=subprocess.DEVNULL,
+            )
             times["curl --parallel"].append((time.perf_counter() - started) * 1000)
         times["import"].append(float(run(IMPORT, "module")) - float(run(IMPORT, "bare")))
     medians = {kind: statistics.median(values) for kind, values in times.items() if values}
@@ -145,6 +152,7 @@ def measure(folder: Path, ports: list[int], rounds: int) -> None:
         "probe_200_over_slowest_ms": round(medians["half https"] - SLOWEST_MS, 1),
         "probe_200_http_over_slowest_ms": round(medians["http"] - SLOWEST_MS, 1),
         "probe_200_https_over_slowest_ms": round(medians["https"] - SLOWEST_MS, 1),
+        "vs_curl_parallel": round(medians["http"] / medians.get("curl --parallel", math.nan), 2),
         "import_cost_ms": round(medians["import"], 1),
     }
     print(json.dumps(figures))
