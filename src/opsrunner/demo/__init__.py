@@ -59,10 +59,20 @@ def status(path: Path | None = None) -> dict[str, Any] | None:
     """What the running service tells of itself; None when it does not run."""
     try:
         state: dict[str, Any] = json.loads(((path or folder()) / STATE_FILE).read_text(encoding="utf-8"))
-        alive = runs.process_start(int(state["pid"])) == state["started"]
+        return state if _runs(state) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return state if alive else None
+
+
+def _runs(state: dict[str, Any]) -> bool:
+    """Whether the process that has told this of itself still runs; one that its parent has not taken leave of does not."""
+    pid = int(state["pid"])
+    if runs.process_start(pid) != state["started"]:
+        return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
@@ -120,9 +130,9 @@ def down() -> bool:
         if state:
             os.kill(int(state["pid"]), signal.SIGTERM)
             until = time.monotonic() + _STOP
-            while status(path) and time.monotonic() < until:
+            while _runs(state) and time.monotonic() < until:
                 time.sleep(0.05)
-            if status(path):
+            if _runs(state):
                 os.kill(int(state["pid"]), signal.SIGKILL)
         shutil.rmtree(path, ignore_errors=True)
     return state is not None

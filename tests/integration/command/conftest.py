@@ -110,6 +110,15 @@ class Place:
         return record
 
 
+def has_ended(pid: str) -> bool:
+    """Whether the process is gone, or waits only for its parent to notice."""
+    try:
+        state = Path("/proc", pid, "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state == "Z"
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     (tmp_path / "playbooks").mkdir()

@@ -18,7 +18,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from .conftest import Place
+from .conftest import Place, has_ended
 
 ON_SAMPLE = ("--system", "sample")
 
@@ -39,14 +39,6 @@ def sleepers() -> list[str]:
         except OSError:
             continue
     return found
-
-
-def has_ended(pid: str) -> bool:
-    try:
-        state = Path("/proc", pid, "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except OSError:
-        return True
-    return state == "Z"
 
 
 def is_running(place: Place) -> bool:
@@ -218,9 +210,7 @@ def test_a_second_signal_ends_what_does_not_end_by_itself(place: Place) -> None:
     assert child.returncode == 130
     assert place.record()["state"] == "interrupted"
     pid = (place.folder / "mark").read_text(encoding="utf-8").strip()
-    wait_until(
-        lambda: not Path("/proc", pid).exists() or "Z" in Path("/proc", pid, "stat").read_text(encoding="utf-8").rpartition(")")[2][:3]
-    )
+    wait_until(lambda: has_ended(pid))
 
 
 WAIT_STUBBORN = """
