@@ -366,5 +366,4 @@ def _report(probe: Probe, attempt: _Attempt, evidence: Dict[str, Any]) -> Tuple[
         "unit": outcome.unit,
     }
     result["timings"] = timings
-    result["evidence"] = seen
     return [own, *others], result

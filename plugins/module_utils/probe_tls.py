@@ -223,7 +223,7 @@ def peer_certificates(sock: Any) -> List[Certificate]:
     """What the server sent: its certificate, and the rest of the chain where Python tells it (3.13)."""
     blocks = [sock.getpeercert(True)]
     if hasattr(sock, "get_unverified_chain"):
-        blocks += [item for item in sock.get_unverified_chain() if item not in blocks]
+        blocks += [item for item in sock.get_unverified_chain() or () if item not in blocks]
     return [certificate for certificate in map(_known, blocks) if certificate is not None]
 
 

@@ -306,7 +306,7 @@ findings:
   returned: always
   sample: [{"check": "http.api", "kind": "http", "status": "ok", "value": 41.2, "unit": "ms", "warning": "500", "critical": "2000"}]
 results:
-  description: What was measured, an entry a probe in the order given.
+  description: What was measured, an entry a probe in the order given; what was seen is in the findings' evidence.
   type: list
   elements: dict
   returned: always
@@ -318,7 +318,6 @@ results:
       value: 41.2
       unit: ms
       timings: {name_ms: 0.1, connect_ms: 0.4, tls_ms: 3.9, first_byte_ms: 36.5, body_ms: 0.1, total_ms: 41.2}
-      evidence: {http_status: 200, address: "127.0.0.1:9999", days_left: 61.4}
 elapsed_ms:
   description: Time for all probes together.
   type: float
