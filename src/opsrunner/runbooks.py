@@ -22,7 +22,7 @@ class Runbook(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What the runbook says of itself: the comment at its head, else the name of its first play."""
+        """What the runbook says of itself: the first sentence of the comment at its head, else the name of its first play."""
         return _title(self.path)
 
 
@@ -64,16 +64,23 @@ def _is_playbook(path: Path) -> bool:
     return any(isinstance(play, dict) and {"hosts", "import_playbook"} & play.keys() for play in data)
 
 
+_LICENCE = ("# Copyright", "# GNU", "# SPDX")
+
+
 def _title(path: Path) -> str:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return ""
+    told: list[str] = []
     for line in lines:
-        if line.startswith("# ") and not line.startswith(("# Copyright", "# GNU", "# SPDX")):
-            return line[2:].strip()
-        if line.strip() and not line.startswith(("#", "---")):
+        if line.startswith("# ") and not line.startswith(_LICENCE):
+            told.append(line[2:].strip())
+        elif told or (line.strip() and not line.startswith(("#", "---"))):
             break
+    if told:
+        sentence, dot, _rest = " ".join(told).partition(". ")
+        return sentence + dot.strip()
     data = _load(path)
     first = data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else {}
     return str(first.get("name") or "")

@@ -77,6 +77,7 @@ def test_a_system_of_a_path_is_called_as_its_inventory_says(place: Path) -> None
     [
         ("# Clean up.\n- name: Play\n  hosts: all\n", "Clean up."),
         ("---\n# Copyright (c) 2026\n# Clean up.\n- hosts: all\n", "Clean up."),
+        ("---\n# Clean up what\n# is old. Changes files.\n- hosts: all\n", "Clean up what is old."),
         ("- name: Play\n  hosts: all\n", "Play"),
         ("- hosts: all\n# late\n", ""),
         ("- hosts: [all\n", ""),
