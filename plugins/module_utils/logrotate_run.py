@@ -72,8 +72,10 @@ class Result(NamedTuple):
 def carry_out(options: policies.Options, host: Host, check_mode: bool) -> Result:
     """Bring the policies into force and look at their logs. Raises FileError; then everything is as it was."""
     found: List[Finding] = []
-    if files.interrupted(NAME, host.transactions) and not check_mode:
-        files.recover(NAME, host.transactions)
+    if files.interrupted(NAME, host.transactions):
+        undone = None if check_mode else files.recover(NAME, host.transactions)
+        evidence = {"put_back": undone.files if undone else []}
+        found.append(finding("logrotate.change", "logrotate", "warning", message("change.interrupted", name=NAME), evidence=evidence))
     changes = plan(options, host)
     needed = [change for change in changes if change.needed]
     others = foreign_sections(host, {change.before.path for change in changes})
