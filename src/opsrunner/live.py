@@ -138,7 +138,7 @@ class Plain:
         """Nothing is left open."""
 
     def _say(self, line: str) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RuntimeError):  # RuntimeError: a signal in the midst of another line
             print(line, file=self._out, flush=True)
 
 
