@@ -14,7 +14,7 @@ if [ -n "${LAB_IMAGE:-}" ]; then
 fi
 
 packages=systemd,systemd-sysv,dbus,python3,python3-apt,python3-psutil,sudo,procps,iproute2,iptables
-packages=$packages,ca-certificates,cron,logrotate,rsyslog,openssl,rsync,sqlite3,openssh-server,xz-utils,zstd
+packages=$packages,ca-certificates,cron,logrotate,rsyslog,openssl,rsync,sqlite3,openssh-server,xz-utils,zstd,curl
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 sources=
 for file in /etc/apt/sources.list.d/{debian,ubuntu}.sources /etc/apt/sources.list; do
