@@ -20,6 +20,18 @@ def certificate(names: str, days: str) -> str:
     return f"{SETUP} cert /etc/logcaster/tls {names} {days}; systemctl restart logcaster-gateway"
 
 
+def lines(name: str, count: int, span: int, template: str) -> str:
+    """Append lines to a log, spread over the last ``span`` seconds."""
+    return f"{SETUP} lines {name} {count} {span} '{template}'"
+
+
+SERVICE_LOG = "/var/log/logcaster/logcaster.log"
+ERROR_LOG = "/var/log/logcaster/error.log"
+ACCESS_LOG = "/var/log/logcaster/access.log"
+BATCH_LOG = "/var/log/batch/candidate_generation.log"
+LOGS = ("/var/log/logcaster",)
+BATCH_LOGS = ("/var/log/batch",)
+RECORD = '{"timestamp": "@utc@", "level": "%s", "message": "%s", "request_id": "req-x@n@", "duration_ms": %s, "status": 200}'
 NORMAL = "rm -f /run/standin/*.json"
 OWN_NAMES = "logcaster.com,$(hostname),$(hostname -i)"
 NEWEST = "newest=$(ls -d /backup/daily/2* | tail -n 1)"
@@ -267,7 +279,161 @@ FAULTS = [
         {"backup.daily.verified": "warning"},
         keeps=("/backup",),
     ),
+    # -- LogCaster: logs
+    Fault(
+        "errors over the day",
+        "logcaster",
+        lines(ERROR_LOG, 20, 40000, "@plain@ ERROR [sink] peer 10.0.0.@n@:5140 timed out"),
+        {"log.error.errors": "warning"},
+        keeps=LOGS,
+        says="23 errors",
+    ),
+    Fault(
+        "very many errors over the day",
+        "logcaster",
+        lines(ERROR_LOG, 150, 40000, "@plain@ ERROR [sink] peer 10.0.0.@n@:5140 timed out"),
+        {"log.error.errors": "critical"},
+        keeps=LOGS,
+        says="153 errors",
+    ),
+    Fault(
+        "a burst of errors",
+        "logcaster",
+        lines(SERVICE_LOG, 15, 200, RECORD % ("ERROR", "buffer is full", "21.5")),
+        {"log.service.burst": "warning", "log.service.errors": "warning"},
+        keeps=LOGS,
+        says="15 errors within 5 min",
+    ),
+    Fault(
+        "slow requests",
+        "logcaster",
+        lines(SERVICE_LOG, 7, 30000, RECORD % ("INFO", "stored 9 records", "2500.25")),
+        {"log.service.slow.duration_ms": "warning"},
+        keeps=LOGS,
+        says="7 of 3,007",
+    ),
+    Fault(
+        "the access log has many failed requests",
+        "logcaster",
+        lines(ACCESS_LOG, 100, 40000, '10.0.0.9 - - [@clf@] "POST /log HTTP/1.1" 503 210 "-" "agent/1.2"'),
+        {"log.access.error_rate": "warning", "log.access.errors": "warning"},
+        keeps=LOGS,
+    ),
+    Fault(
+        "lines that are not of the log's format",
+        "logcaster",
+        lines(SERVICE_LOG, 400, 40000, "Traceback (most recent call last): @n@"),
+        {"log.service.unparsed": "warning"},
+        keeps=LOGS,
+        says="400 of 3,400",
+    ),
+    Fault(
+        "a log that is binary",
+        "logcaster",
+        f"head -c 300000 /dev/urandom > {SERVICE_LOG}",
+        {"log.service.format": "unknown"},
+        keeps=LOGS,
+    ),
+    Fault("a log that is missing", "logcaster", f"rm {ERROR_LOG}", {"log.error.source": "unknown"}, keeps=LOGS, says=ERROR_LOG),
+    Fault(
+        "a log file of more than 100 MB",
+        "logcaster",
+        "truncate -s 150M /var/log/logcaster/core.log",
+        {"file.log size": "warning"},
+        keeps=LOGS,
+        says="core.log",
+    ),
+    Fault(
+        "a log file that nobody has written to for 40 days",
+        "logcaster",
+        "echo old > /var/log/logcaster/old.log; touch -d '-40 days' /var/log/logcaster/old.log",
+        {"file.log age": "warning"},
+        keeps=LOGS,
+        says="old.log",
+    ),
+    # -- what must not raise an alarm
+    Fault(
+        "a last line that is being written",
+        "logcaster",
+        f"printf '%s' '{{\"timestamp\": \"2026-' >> {SERVICE_LOG}",
+        {},
+        keeps=LOGS,
+    ),
+    Fault("lines that end as on Windows", "logcaster", f"sed -i 's/$/\\r/' {SERVICE_LOG} {ERROR_LOG} {ACCESS_LOG}", {}, keeps=LOGS),
+    Fault(
+        "a line of 10 MB",
+        "logcaster",
+        f"head -c 10M /dev/zero | tr '\\0' x >> {SERVICE_LOG}; echo >> {SERVICE_LOG}",
+        {},
+        keeps=LOGS,
+    ),
+    Fault(
+        "errors with a time that lies far ahead",
+        "logcaster",
+        lines(ERROR_LOG, 50, 100, "2031-01-01 00:00:00 ERROR [sink] the clock jumped"),
+        {},
+        keeps=LOGS,
+    ),
+    Fault(
+        "a log that was rotated and compressed just now",
+        "logcaster",
+        f"gzip -c {SERVICE_LOG} > {SERVICE_LOG}.1.gz; touch -r {SERVICE_LOG} {SERVICE_LOG}.1.gz; : > {SERVICE_LOG};"
+        + lines(SERVICE_LOG, 3, 10, RECORD % ("INFO", "stored 9 records", "20.25")),
+        {},
+        keeps=LOGS,
+    ),
+    # -- LogCaster: rights
+    Fault(
+        "the user that looks has no rights",
+        "logcaster",
+        "true",
+        {
+            "file.database": "unknown",
+            "port.9998": "unknown",
+            "port.9999": "unknown",
+            "log.access.source": "unknown",
+            "log.error.source": "unknown",
+            "log.service.source": "unknown",
+        },
+        variables={"ansible_user": "watch", "ansible_become": False},
+    ),
     # -- SimpleRS
+    Fault(
+        "the batch has not succeeded for 27 hours",
+        "simplers",
+        f"mv {BATCH_LOG}.1 {BATCH_LOG}",
+        {"log.batch.age.success": "critical"},
+        keeps=BATCH_LOGS,
+        says="1 d 3 h",
+    ),
+    Fault(
+        "the batch has never succeeded",
+        "simplers",
+        "cd /var/log/batch; gunzip *.gz; sed -i 's/COMPLETED SUCCESSFULLY/ENDED/' *",
+        {"log.batch.age.success": "critical"},
+        keeps=BATCH_LOGS,
+    ),
+    Fault(
+        "the batch says that it failed",
+        "simplers",
+        lines(BATCH_LOG, 1, 1, "@plain@,000 - candidate_generation - INFO - BATCH PROCESS FAILED"),
+        {"log.batch.count.failure": "warning"},
+        keeps=BATCH_LOGS,
+    ),
+    Fault(
+        "errors in the batch's log",
+        "simplers",
+        lines(BATCH_LOG, 12, 3000, "@plain@,000 - candidate_generation - ERROR - no answer for USER@n@"),
+        {"log.batch.errors": "warning"},
+        keeps=BATCH_LOGS,
+    ),
+    Fault(
+        "the external API was slow for the batch",
+        "simplers",
+        lines(BATCH_LOG, 200, 3000, "@plain@,000 - candidate_generation - INFO - portfolio API response time: 1500 ms"),
+        {"log.batch.p95.api": "warning"},
+        keeps=BATCH_LOGS,
+    ),
     Fault(
         "the batch has failed",
         "simplers",
@@ -314,7 +480,7 @@ FAULTS = [
         "OpenSearch never ends its answer",
         "simplers",
         answer(9200, '{"endless": true}'),
-        {"http.opensearch": "critical"},
+        {"http.opensearch": "unknown"},
         undo=NORMAL,
     ),
     Fault("the external API is slow", "simplers", answer(443, '{"delay": 2}'), {"http.portfolio api": "warning"}, undo=NORMAL),

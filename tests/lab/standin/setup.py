@@ -7,6 +7,8 @@ setup.py logcaster|simplers
 setup.py cert FOLDER NAMES FROM_DAYS TO_DAYS    issue a certificate, valid between these days from now
 setup.py backup ROOT AGE_HOURS [SIZE]           make one backup set
 setup.py archive ROOT AGE_HOURS [SIZE]          make one compressed dump
+setup.py lines FILE COUNT SPAN TEMPLATE         append lines to a log, spread over the last SPAN seconds; @utc@, @plain@,
+                                                @clf@ and @n@ in them become the time and the number
 """
 
 from __future__ import annotations
@@ -306,10 +308,23 @@ def simplers_logs() -> None:
             run("gzip", "-f", str(path))
 
 
+def lines(path: str, count: int, span: float, template: str) -> None:
+    """Append lines to a log, the last one of now."""
+    now = time.time()
+    with open(path, "a", encoding="utf-8") as file:
+        for number in range(count):
+            at = now - span * (count - 1 - number) / max(1, count - 1)
+            clf = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(at))
+            line = template.replace("@utc@", utc(at)).replace("@plain@", stamp(at)).replace("@clf@", clf).replace("@n@", str(number))
+            file.write(line + "\n")
+
+
 def main(words: list[str]) -> None:
     """Carry out one command."""
     if words[0] == "cert":
         certificate(words[1], words[2].split(","), float(words[3]), float(words[4]))
+    elif words[0] == "lines":
+        lines(words[1], int(words[2]), float(words[3]), words[4])
     elif words[0] in ("backup", "archive"):
         made = {"backup": backup, "archive": archive}[words[0]]
         print(made(words[1], float(words[2]) * HOUR, *map(int, words[3:4])))
