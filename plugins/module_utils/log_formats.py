@@ -35,14 +35,15 @@ _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1
 _SYSLOG_TIME = r"(?:[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}|" + _TIME + ")"
 _LEVEL = r"(?:EMERG(?:ENCY)?|ALERT|CRIT(?:ICAL)?|FATAL|SEVERE|ERR(?:OR)?|WARN(?:ING)?|NOTICE|INFO|DEBUG|TRACE)"
 _CLF_TIME = r"[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}"
+_QUOTED = r"[^\"\\\n]*(?:\\[^\n][^\"\\\n]*)*"
 _COMMON: Tuple[Part, ...] = (
     ("address", r"[^\s]+"),
     ("", r" [^\s]+ "),
-    ("user", r"[^\n\[\"]*?"),
+    ("user", r"[^\n\[\"]*"),
     ("", r" \["),
     ("time", _CLF_TIME),
     ("", r"\] \""),
-    ("request", r"(?:[^\"\\\n]|\\[^\n])*"),
+    ("request", _QUOTED),
     ("", r"\" "),
     ("status", r"[0-9]{3}"),
     ("", r" "),
@@ -76,9 +77,9 @@ FORMATS: Dict[str, Format] = {
             (
                 *_COMMON,
                 ("", r" \""),
-                ("referer", r"(?:[^\"\\\n]|\\[^\n])*"),
+                ("referer", _QUOTED),
                 ("", r"\" \""),
-                ("agent", r"(?:[^\"\\\n]|\\[^\n])*"),
+                ("agent", _QUOTED),
                 ("", r"\""),
                 ("", r"(?: "),
                 ("seconds", r"[0-9]+\.[0-9]+"),

@@ -116,6 +116,8 @@ class Reader:
 
     def done(self) -> Part:
         """Everything that was read."""
+        for scanner in self.scanners.values():
+            scanner.finish()
         self.part.summaries.update({log: tally.summary() for log, tally in self.tallies.items()})
         return self.part
 

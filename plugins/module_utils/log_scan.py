@@ -23,9 +23,19 @@ _NULS = re.compile(b"(?m)^\x00+")
 _BOMS = re.compile(b"(?m)^\xef\xbb\xbf")
 _BOM = b"\xef\xbb\xbf"
 
+_NUMBER = re.compile(log_json.NUMBER.encode())
+_PLAIN_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?\Z")
+_NUMBER_LIST = re.compile(b"(?:(?:0|[1-9][0-9]*)(?:\\.[0-9]+)?\n)+")
+#: What JSON does not allow inside a string as it is.
+_CONTROLS = tuple(bytes((code,)) for code in (*range(10), *range(11, 32), 0x5C))
+
 MAX_TEMPLATES = 16
+#: Start of each minute by its text; None where that is no time.
+_Starts = Dict[bytes, Optional[float]]
 #: Lines read one by one before a template is made of every shape that comes again.
 _EAGER = 64
+#: Numbers sorted, or texts of numbers counted, at a time.
+_SORT = 8192
 
 
 class Sample(NamedTuple):
@@ -53,10 +63,11 @@ def sample(data: bytes, wanted: str) -> Sample:
 
 
 class Time(NamedTuple):
-    """How a template captures a time: by minute, seconds and a fixed zone."""
+    """How a template captures a time: by minute, seconds and a fixed zone. ``lax``: the same for times that are proved later."""
 
     pattern: str
     zone: str
+    lax: str
 
 
 _ISO = re.compile(
@@ -72,12 +83,19 @@ def time_pattern(text: str) -> Optional[Time]:
         one, two, between, point, zone = found.groups()
         fraction = "(?:%s[0-9]{1,9})?" % re.escape(point or ".")
         day = "[0-9]{4}%s[0-9]{2}%s[0-9]{2}%s[0-9]{2}:[0-9]{2}" % (one, two, between)
-        return Time("(%s):([0-5][0-9]%s)%s" % (day, fraction, re.escape(zone or "")), zone or "")
+        end = ":([0-5][0-9]%s)%s" % (fraction, re.escape(zone or ""))
+        return Time("(%s)%s" % (day, end), zone or "", "(....%s..%s..%s..:..)%s" % (one, two, between, end))
     found = _CLF.match(text)
     if found:
         zone = found.group(1) or ""
-        return Time("([0-9]{2}/[A-Za-z]{3}/[0-9]{4}:[0-9]{2}:[0-9]{2}):([0-5][0-9])%s" % re.escape(zone), zone)
+        pattern = "([0-9]{2}/[A-Za-z]{3}/[0-9]{4}:[0-9]{2}:[0-9]{2}):([0-5][0-9])%s" % re.escape(zone)
+        return Time(pattern, zone, pattern)
     return None
+
+
+def _is_tame(data: bytes) -> bool:
+    """Whether a block holds neither control characters nor backslashes, so that a string ends at the next quote."""
+    return not any(code in data for code in _CONTROLS)
 
 
 class Template:
@@ -85,6 +103,7 @@ class Template:
 
     def __init__(self) -> None:
         self.source = ""
+        self.lax_source = ""
         self.groups = 0
         self.hits = 0
         self.minute = 0
@@ -100,6 +119,7 @@ class Template:
     def compile(self) -> None:
         """Make the block reader; the source must match one line without its newline."""
         source = self.source.encode("utf-8") + b"\n"
+        self.lax = re.compile((self.lax_source or self.source).encode("utf-8") + b"\n", re.ASCII).split
         self.split = re.compile(source, re.ASCII).split
         self.anchored = re.compile(b"(?m)^" + source, re.ASCII).split
         self.stride = self.groups + 1
@@ -130,7 +150,11 @@ class Scanner:
         self.templates: List[Template] = []
         self._shapes: Dict[str, int] = {}
         self._slow_lines = 0
-        self._floats: Dict[bytes, float] = {}
+        self.texts: List[Counter[Optional[bytes]]] = [Counter() for _ in spec.fields]
+        self._calm: List[Set[Optional[bytes]]] = [set() for _ in spec.fields]
+        self._varied = [False for _ in spec.fields]
+        self._blocks = 0
+        self._true_numbers: Set[bytes] = set()
         self._times: Dict[bytes, Optional[float]] = {}
         self._search_level = not self.is_json and not self.roles["level"] and not self.roles["status"] or form == "syslog"
         self._by_template = self.is_json or (bool(self.form.parts) and not self._search_level and form != "text")
@@ -149,23 +173,69 @@ class Scanner:
         if not self._by_template:
             self._one_by_one(data.split(b"\n")[:-1])
             return
+        lines = data.count(b"\n") if self.is_json and _is_tame(data) else 0
         while data:
             for template in self.templates:
-                flat = template.split(data)
-                if len(flat) == 1:
+                taken = self._take(template, data, lines)
+                if taken is None:
                     continue
-                others = list(filter(None, flat[:: template.stride]))
-                if others and not all(other.endswith(b"\n") for other in others):
-                    # A match began inside a line: only whole lines count.
-                    flat = template.anchored(data)
-                    if len(flat) == 1:
-                        continue
-                    others = list(filter(None, flat[:: template.stride]))
-                self._consume(template, flat)
-                data = b"".join(others)
+                flat, data, starts = taken
+                self._consume(template, flat, starts)
                 if not data:
                     return
+                lines = lines and data.count(b"\n")
             data = self._one_by_one(data.split(b"\n")[:-1])
+            lines = lines and data.count(b"\n")
+
+    def _take(self, template: Template, data: bytes, lines: int) -> Optional[Tuple[List[Any], bytes, Optional[_Starts]]]:
+        """The columns of the lines that a template fits, what is left of the block, and when its minutes began.
+
+        ``lines``: how many there are, when the block holds nothing but plain text. Then a laxer pattern is tried first,
+        and what it took is proved to be what the strict one takes: one line a match, true numbers, true times.
+        """
+        stride = template.stride
+        if lines:
+            flat = template.lax(data)
+            if len(flat) == 1:
+                return None
+            others = list(filter(None, flat[::stride]))
+            rest = b"".join(others)
+            if (len(flat) - 1) // stride + rest.count(b"\n") == lines and all(other.endswith(b"\n") for other in others):
+                starts = self._starts(template, flat) if template.minute else None
+                if (starts is None or None not in starts.values()) and self._are_numbers(template, flat):
+                    return flat, rest, starts
+        flat = template.split(data)
+        if len(flat) == 1:
+            return None
+        others = list(filter(None, flat[::stride]))
+        if others and not all(other.endswith(b"\n") for other in others):
+            # A match began inside a line: only whole lines count.
+            flat = template.anchored(data)
+            if len(flat) == 1:
+                return None
+            others = list(filter(None, flat[::stride]))
+        return flat, b"".join(others), self._starts(template, flat) if template.minute else None
+
+    def _starts(self, template: Template, flat: List[Any]) -> _Starts:
+        return {text: self.clock.minute(text.decode("ascii", "replace"), template.zone) for text in set(flat[template.minute :: template.stride])}
+
+    def _are_numbers(self, template: Template, flat: List[Any]) -> bool:
+        """Whether what was taken for numbers by the lax pattern are numbers."""
+        for group, index, plain in template.numbers:
+            if not plain:
+                continue
+            values = flat[group :: template.stride]
+            if self._varied[index]:
+                if _NUMBER_LIST.fullmatch(b"\n".join(values) + b"\n") is None:
+                    return False
+            elif not self._true_numbers.issuperset(values):
+                new = set(values) - self._true_numbers
+                if not all(_NUMBER.fullmatch(value) for value in new):
+                    return False
+                if len(self._true_numbers) > 8 * _SORT:
+                    self._true_numbers.clear()
+                self._true_numbers |= new
+        return True
 
     def tail(self, data: bytes) -> None:
         """Read a last line that has no newline: it counts when it can be read, and is known as partial when not."""
@@ -196,7 +266,7 @@ class Scanner:
             data = data.replace(b"\r\n", b"\n")
         if b"\x00" in data:
             data = _NULS.sub(b"", data)
-        if _BOM in data:
+        if b"\xef" in data and _BOM in data:
             data = _BOMS.sub(b"", data)
         if self.prefixed:
             data = _PREFIXES.sub(b"", data)
@@ -334,7 +404,7 @@ class Scanner:
             wanted.setdefault(path, []).append(role)
         template = Template()
         parts: List[str] = []
-        pieces: List[Tuple[int, List[str]]] = []  # slots in a row: one piece
+        laxer: Dict[str, str] = {}
         open_piece: List[str] = []
         open_slots: List[Tuple[int, ...]] = []
 
@@ -349,9 +419,9 @@ class Scanner:
             template.piece_groups.append(template.groups)
             del open_piece[:], open_slots[:]
 
-        for number, literal in enumerate(shape.literals):
+        for place, literal in enumerate(shape.literals):
             escaped = re.escape(literal)
-            value = shape.values[number] if number < len(shape.values) else None
+            value = shape.values[place] if place < len(shape.values) else None
             names = wanted.get(value[0], []) if value else []
             is_slot = bool(names) and all(name.startswith("slot") for name in names)
             if open_piece and is_slot:
@@ -374,17 +444,23 @@ class Scanner:
                     template.minute = template.groups + 1
                     template.groups += 2
                     template.zone = way.zone
-                    parts.append('"%s"' % way.pattern)
+                    parts.append('"\x04%s"' % way.pattern)
+                    laxer['"\x04%s"' % way.pattern] = '"%s"' % way.lax
                 else:
                     parts.append(template.group(pattern))
                     template.time = template.groups
             else:
-                parts.append(template.group(pattern))
+                number = kind == "n" and names[0].startswith("number") and _PLAIN_NUMBER.match(raw)
+                parts.append(template.group("\x05%s" % pattern if number else pattern))
                 for name in names:
                     self._assign(template, name, kind)
         close_piece()
-        del pieces
-        template.source = "".join(parts)
+        source = "".join(parts)
+        template.source = source.replace("\x04", "").replace("\x05", "")
+        for strict, lax in laxer.items():
+            source = source.replace(strict, lax)
+        source = source.replace("\x05" + log_json.NUMBER, "[0-9.]+")
+        template.lax_source = source.replace(log_json.STRING, '"[^"]*"').replace(log_json.ESCAPED_STRING, '"[^"]*"')
         return shape.key, template
 
     def _assign(self, template: Template, name: str, kind: str) -> None:
@@ -487,7 +563,7 @@ class Scanner:
             known = template.known[key] = self.tally.facts(tuple(slots))
         return known
 
-    def _consume(self, template: Template, flat: List[Any]) -> None:
+    def _consume(self, template: Template, flat: List[Any], starts: Optional[_Starts]) -> None:
         tally, stride = self.tally, template.stride
         rows = (len(flat) - 1) // stride
         template.hits += rows
@@ -496,11 +572,10 @@ class Scanner:
         times: Optional[List[Optional[float]]] = None
         minutes: List[bytes] = []
         seconds: List[bytes] = []
-        starts: Dict[bytes, Optional[float]] = {}
+        starts = starts or {}
         keep: Optional[List[bool]] = None
         if template.minute:
             minutes, seconds = flat[template.minute :: stride], flat[template.minute + 1 :: stride]
-            starts = {text: self.clock.minute(text.decode("ascii"), template.zone) for text in set(minutes)}
             known = [start for start in starts.values() if start is not None]
             if len(known) < len(starts) or min(known) < tally.since or max(known) + 60 > tally.until:
                 if len(known) == len(starts) and (max(known) + 60 <= tally.since or min(known) >= tally.until):
@@ -534,8 +609,9 @@ class Scanner:
         keys, wrong = self._count(template, column, rows)
         messages = ids = None
         for group, index, plain in template.numbers:
-            slow_rows = self._numbers(index, column(group), plain)
-            for row, value in slow_rows:
+            for row, value in self._numbers(index, column(group), plain):
+                if value <= tally.spec.fields[index].slow:  # type: ignore[operator]  # only fields with a limit give rows
+                    continue
                 messages = column(template.message) if messages is None and template.message else messages
                 ids = column(template.id) if ids is None and template.id else ids
                 tally.slow(index, value, time_at(row), self._text_of(ids[row]) if ids else None, self._text_of(messages[row]) if messages else None)
@@ -575,26 +651,62 @@ class Scanner:
             tally.first = min(tally.first, start + _second(min(mine)))
             tally.last = max(tally.last, start + _second(max(mine)))
 
-    def _numbers(self, index: int, values: List[Optional[bytes]], plain: bool) -> List[Tuple[int, float]]:
-        """Count a column of numbers; the rows that are among the slowest, with their value."""
-        tally = self.tally
-        floats = self._floats
-        for raw in set(values):
-            if raw not in floats:
-                if len(floats) > 20000:
-                    floats.clear()
-                number = self._number_of(raw)
-                if raw is not None and number is not None:
-                    floats[raw] = number
-        numbers = [self._number_of(raw) if raw not in floats else floats[raw] for raw in values]  # type: ignore[index]
-        for number in numbers:
-            if number is not None:
-                tally.number(index, number)
-        limit = tally.spec.fields[index].slow
-        if limit is None:
-            return []
-        floor = tally.slow_floor(index)
-        return [(row, number) for row, number in enumerate(numbers) if number is not None and number > limit and number >= floor]
+    def _numbers(self, index: int, values: List[Optional[bytes]], plain: bool) -> Sequence[Tuple[int, float]]:
+        """Count a column of numbers; the rows that may be among the slowest, with their value."""
+        limit = self.tally.spec.fields[index].slow
+        floor = math.inf if limit is None else max(limit, self.tally.slow_floor(index))
+        if plain and self._is_varied(index, values):
+            # Few values come again: as floats, sorted by the thousand.
+            floats = list(map(float, values))  # type: ignore[arg-type]
+            pending = self.tally.pending[index]
+            pending += floats
+            if len(pending) >= _SORT:
+                self.tally.flush(index)
+            return [(row, number) for row, number in enumerate(floats) if number >= floor] if max(floats) >= floor else ()
+        # Most values come again: counted as they are written, and read once each.
+        counter = self.texts[index]
+        counter.update(values)
+        if len(counter) > _SORT:
+            self._varied[index] = sum(counter.values()) < 4 * len(counter)
+            self._flush_texts(index)
+        calm = self._calm[index]
+        if limit is None or calm.issuperset(values):
+            return ()
+        found: Dict[Optional[bytes], float] = {}
+        if len(calm) > 4 * _SORT:
+            calm.clear()
+        for raw in set(values) - calm:
+            value = self._number_of(raw)
+            # The floor only rises: what is calm stays so.
+            if value is None or not value >= floor or value - value != 0.0:
+                calm.add(raw)
+            else:
+                found[raw] = value
+        return [(row, found[raw]) for row, raw in enumerate(values) if raw in found] if found else ()
+
+    def _is_varied(self, index: int, values: Sequence[Optional[bytes]]) -> bool:
+        if self._varied[index]:
+            self._blocks += 1
+            if self._blocks % 64 == 0 and len(set(values)) * 5 < len(values) * 4:
+                self._varied[index] = False
+        return self._varied[index]
+
+    def _flush_texts(self, index: int) -> None:
+        numbers = self.tally.numbers[index]
+        for raw, times in self.texts[index].items():
+            value = self._number_of(raw)
+            if value is None:
+                continue
+            if value - value != 0.0:
+                numbers.bad += times
+            else:
+                numbers.add_counted(value, times)
+        self.texts[index].clear()
+
+    def finish(self) -> None:
+        """Hand everything that waits to the tally."""
+        for index in range(len(self.texts)):
+            self._flush_texts(index)
 
     # Patterns
 

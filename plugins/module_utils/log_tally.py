@@ -26,6 +26,7 @@ SPANS_LIMIT = 5000
 #: What stands between the values of a joint count (``function+status``).
 JOINT = " | "
 _JOINT_LIMIT = 20000
+_DIGITS = str.maketrans("123456789", "000000000")
 _PENDING_LIMIT = 8192
 
 Summary = Dict[str, Any]
@@ -82,7 +83,6 @@ class Tally:
         self._base = Counter()  # type: Counter[str]
         self.numbers = [log_sketch.Numbers(field.edges, field.slow) for field in spec.fields]
         self.pending: List[List[float]] = [[] for _ in spec.fields]
-        self.texts: List[Counter[bytes]] = [Counter() for _ in spec.fields]
         self.slowest: List[List[Tuple[float, float, str, str]]] = [[] for _ in spec.fields]
         self.signatures: Dict[str, List[float]] = {}
         self._folded: Dict[str, str] = {}
@@ -191,11 +191,13 @@ class Tally:
         self.errors += 1
         level = facts.level or facts.slots[1] or ""
         words = message if message is not None else ""
-        folded = self._folded.get(words)
+        # Which digit it is makes no difference to a signature.
+        alike = words[: log_signatures.READ_LIMIT].translate(_DIGITS)
+        folded = self._folded.get(alike)
         if folded is None:
             if len(self._folded) > 5000:
                 self._folded.clear()
-            folded = self._folded[words] = log_signatures.fold(log_signatures.mask(words[: log_signatures.READ_LIMIT]))
+            folded = self._folded[alike] = log_signatures.fold(log_signatures.mask(alike))
         if facts.level is None and facts.slots[1] is not None:
             folded = facts.slots[1][:VALUE_LIMIT] + " " + folded
         seen = self.signatures.get(folded)
