@@ -78,12 +78,11 @@ def check(name: str, value: Any) -> Iterator[OptionError]:
     yield from wrong
     if wrong or "module" not in spec:
         return
-    if not _has_template(value):
+    if isinstance(value, list):  # one by one, so that all are told; what is no template yet can be read all the same
+        wrong = [error for index, item in enumerate(value) if not _has_template(item) for error in _refused(name, spec, [item], index)]
+        yield from wrong
+    if not wrong and not _has_template(value):
         yield from _refused(name, spec, value)
-    elif isinstance(value, list):  # what is no template yet can be read all the same
-        for index, item in enumerate(value):
-            if not _has_template(item):
-                yield from _refused(name, spec, [item], index)
 
 
 def _refused(name: str, spec: Mapping[str, Any], value: Any, index: int = 0) -> Iterator[OptionError]:
