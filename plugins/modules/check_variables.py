@@ -16,17 +16,8 @@ description:
     key and the nearest valid name.
   - Run it once, before anything else, with C(run_once). Needs no connection to the hosts.
 options: {}
-attributes:
-  check_mode:
-    support: full
-    description: Does the same in check mode; nothing on a target is changed.
-  diff_mode:
-    support: none
-    description: Nothing on a target is changed.
-  platform:
-    support: full
-    platforms: linux
-    description: The controller's system.
+extends_documentation_fragment:
+  - opsrunner.runbook.controller
 author:
   - opsrunner maintainers (@opsrunner)
 """

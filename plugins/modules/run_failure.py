@@ -22,17 +22,8 @@ options:
       - The run's record then says so and cannot be complete.
     type: bool
     default: false
-attributes:
-  check_mode:
-    support: full
-    description: Does the same in check mode; nothing on a target is changed.
-  diff_mode:
-    support: none
-    description: Nothing on a target is changed.
-  platform:
-    support: full
-    platforms: linux
-    description: The controller's system.
+extends_documentation_fragment:
+  - opsrunner.runbook.controller
 author:
   - opsrunner maintainers (@opsrunner)
 """

@@ -34,17 +34,8 @@ options:
     description: Days a run is kept.
     type: int
     default: 90
-attributes:
-  check_mode:
-    support: full
-    description: Does the same in check mode; nothing on a target is changed.
-  diff_mode:
-    support: none
-    description: Nothing on a target is changed.
-  platform:
-    support: full
-    platforms: linux
-    description: The controller's system.
+extends_documentation_fragment:
+  - opsrunner.runbook.controller
 author:
   - opsrunner maintainers (@opsrunner)
 """
