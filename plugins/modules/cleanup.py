@@ -135,6 +135,8 @@ bytes_won:
   sample: 4096
 """
 
+from typing import Any, Dict, List
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import cleanup
@@ -158,7 +160,7 @@ def main() -> None:
         results = cleanup.run(cleanup.parse(module.params), module.check_mode)
     except OptionError as error:
         module.fail_json(msg=str(error))
-    files = [
+    files: List[Dict[str, Any]] = [
         {"path": path, "bytes": won, "action": result.rule.action, "rule": result.rule.name, "dry_run": result.dry}
         for result in results
         for path, won in result.done
