@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from itertools import compress
+from itertools import compress, islice
+from operator import add
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import log_formats, log_json
@@ -23,9 +24,7 @@ _NULS = re.compile(b"(?m)^\x00+")
 _BOMS = re.compile(b"(?m)^\xef\xbb\xbf")
 _BOM = b"\xef\xbb\xbf"
 
-_NUMBER = re.compile(log_json.NUMBER.encode())
 _PLAIN_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?\Z")
-_NUMBER_LIST = re.compile(b"(?:(?:0|[1-9][0-9]*)(?:\\.[0-9]+)?\n)+")
 #: What JSON does not allow inside a string as it is.
 _CONTROLS = tuple(bytes((code,)) for code in (*range(10), *range(11, 32), 0x5C))
 
@@ -110,11 +109,14 @@ class Template:
         self.zone = ""
         self.time = 0
         self.piece_groups: List[int] = []
+        self.single_groups: List[int] = []
         self.piece_slots: List[Tuple[int, Optional[re.Pattern[bytes]], Tuple[int, ...]]] = []
         self.numbers: List[Tuple[int, int, bool]] = []
         self.message = 0
         self.id = 0
         self.known: Dict[Any, Facts] = {}
+        #: The pieces of a line are put together to one text, which ``piece_slots`` reads.
+        self.joined = False
 
     def compile(self) -> None:
         """Make the block reader; the source must match one line without its newline."""
@@ -123,6 +125,10 @@ class Template:
         self.split = re.compile(source, re.ASCII).split
         self.anchored = re.compile(b"(?m)^" + source, re.ASCII).split
         self.stride = self.groups + 1
+
+    def piece_order(self, number: int) -> int:
+        """The place among all piece groups of the piece with this number among those of several slots."""
+        return [place for place, group in enumerate(self.piece_groups) if group not in self.single_groups][number]
 
     def group(self, pattern: str) -> str:
         """A capturing group, numbered by :attr:`groups`."""
@@ -151,10 +157,9 @@ class Scanner:
         self._shapes: Dict[str, int] = {}
         self._slow_lines = 0
         self.texts: List[Counter[Optional[bytes]]] = [Counter() for _ in spec.fields]
-        self._calm: List[Set[Optional[bytes]]] = [set() for _ in spec.fields]
+        self._fast_lane: List[Dict[Optional[bytes], float]] = [{} for _ in spec.fields]
         self._varied = [False for _ in spec.fields]
         self._blocks = 0
-        self._true_numbers: Set[bytes] = set()
         self._times: Dict[bytes, Optional[float]] = {}
         self._search_level = not self.is_json and not self.roles["level"] and not self.roles["status"] or form == "syslog"
         self._by_template = self.is_json or (bool(self.form.parts) and not self._search_level and form != "text")
@@ -191,7 +196,7 @@ class Scanner:
         """The columns of the lines that a template fits, what is left of the block, and when its minutes began.
 
         ``lines``: how many there are, when the block holds nothing but plain text. Then a laxer pattern is tried first,
-        and what it took is proved to be what the strict one takes: one line a match, true numbers, true times.
+        and what it took is proved to be what the strict one takes: one line a match, and true times.
         """
         stride = template.stride
         if lines:
@@ -202,7 +207,7 @@ class Scanner:
             rest = b"".join(others)
             if (len(flat) - 1) // stride + rest.count(b"\n") == lines and all(other.endswith(b"\n") for other in others):
                 starts = self._starts(template, flat) if template.minute else None
-                if (starts is None or None not in starts.values()) and self._are_numbers(template, flat):
+                if starts is None or None not in starts.values():
                     return flat, rest, starts
         flat = template.split(data)
         if len(flat) == 1:
@@ -218,24 +223,6 @@ class Scanner:
 
     def _starts(self, template: Template, flat: List[Any]) -> _Starts:
         return {text: self.clock.minute(text.decode("ascii", "replace"), template.zone) for text in set(flat[template.minute :: template.stride])}
-
-    def _are_numbers(self, template: Template, flat: List[Any]) -> bool:
-        """Whether what was taken for numbers by the lax pattern are numbers."""
-        for group, index, plain in template.numbers:
-            if not plain:
-                continue
-            values = flat[group :: template.stride]
-            if self._varied[index]:
-                if _NUMBER_LIST.fullmatch(b"\n".join(values) + b"\n") is None:
-                    return False
-            elif not self._true_numbers.issuperset(values):
-                new = set(values) - self._true_numbers
-                if not all(_NUMBER.fullmatch(value) for value in new):
-                    return False
-                if len(self._true_numbers) > 8 * _SORT:
-                    self._true_numbers.clear()
-                self._true_numbers |= new
-        return True
 
     def tail(self, data: bytes) -> None:
         """Read a last line that has no newline: it counts when it can be read, and is known as partial when not."""
@@ -405,19 +392,17 @@ class Scanner:
         template = Template()
         parts: List[str] = []
         laxer: Dict[str, str] = {}
+        pieces: List[str] = []
+        piece_slots: List[Tuple[int, ...]] = []
         open_piece: List[str] = []
-        open_slots: List[Tuple[int, ...]] = []
 
         def close_piece() -> None:
-            if not open_piece:
-                return
-            text = "".join(open_piece)
-            parts.append(template.group(text.replace("\x02", "").replace("\x03", "")))
-            inner = re.compile(text.replace("\x02", "(").replace("\x03", ")").encode("utf-8"), re.ASCII) if len(open_slots) > 1 else None
-            for number, slots in enumerate(open_slots):
-                template.piece_slots.append((len(template.piece_groups), inner, (number + 1, *slots)))
-            template.piece_groups.append(template.groups)
-            del open_piece[:], open_slots[:]
+            if open_piece:
+                text = "".join(open_piece)
+                pieces.append(text)
+                parts.append(template.group(text.replace("\x02", "").replace("\x03", "")))
+                template.piece_groups.append(template.groups)
+                del open_piece[:]
 
         for place, literal in enumerate(shape.literals):
             escaped = re.escape(literal)
@@ -428,7 +413,12 @@ class Scanner:
                 open_piece.append(escaped)
             else:
                 close_piece()
-                parts.append(escaped)
+                if is_slot and pieces:
+                    # What stands before a value keeps it apart from the piece before.
+                    parts.append(re.escape(literal[:-1]))
+                    open_piece.append(re.escape(literal[-1:]))
+                else:
+                    parts.append(escaped)
             if value is None:
                 continue
             _, kind, raw = value
@@ -437,7 +427,7 @@ class Scanner:
                 parts.append(pattern)
             elif is_slot:
                 open_piece.append("\x02%s\x03" % pattern)
-                open_slots.append(tuple(int(name[4:]) for name in names))
+                piece_slots.append(tuple(int(name[4:]) for name in names))
             elif names == ["time"] and kind in "sn":
                 way = time_pattern(raw[1:-1]) if kind == "s" and self.clock.pattern is None else None
                 if way is not None:
@@ -455,13 +445,26 @@ class Scanner:
                 for name in names:
                     self._assign(template, name, kind)
         close_piece()
+        self._decode_pieces(template, pieces, piece_slots)
         source = "".join(parts)
         template.source = source.replace("\x04", "").replace("\x05", "")
         for strict, lax in laxer.items():
             source = source.replace(strict, lax)
-        source = source.replace("\x05" + log_json.NUMBER, "[0-9.]+")
+        source = source.replace("\x05" + log_json.NUMBER, "(?:0|[1-9][0-9]*)(?:[.][0-9]+)?")
         template.lax_source = source.replace(log_json.STRING, '"[^"]*"').replace(log_json.ESCAPED_STRING, '"[^"]*"')
         return shape.key, template
+
+    @staticmethod
+    def _decode_pieces(template: Template, pieces: List[str], slots: List[Tuple[int, ...]]) -> None:
+        """How to find the slots in the pieces; with more than one piece, in all of them put together."""
+        others = len(template.piece_groups) > len(pieces)
+        template.joined = len(pieces) > 1 and not others
+        numbered = iter(slots)
+        for order, text in enumerate(["".join(pieces)] if template.joined else pieces):
+            inner = re.compile(text.replace("\x02", "(").replace("\x03", ")").encode("utf-8"), re.ASCII)
+            for number in range(inner.groups):
+                place = 0 if template.joined else template.piece_order(order)
+                template.piece_slots.append((place, inner, (number + 1, *next(numbered))))
 
     def _assign(self, template: Template, name: str, kind: str) -> None:
         group = template.groups
@@ -479,6 +482,7 @@ class Scanner:
             else:
                 place = len(template.piece_groups)
                 template.piece_groups.append(group)
+                template.single_groups.append(group)
             template.piece_slots.append((place, None, (1, int(name[4:]))))
 
     def _text_template(self, text: str) -> Optional[Tuple[str, Template]]:
@@ -550,7 +554,7 @@ class Scanner:
         if known is None:
             if len(template.known) > 50000:
                 template.known.clear()
-            raws = key if len(template.piece_groups) > 1 else (key,)
+            raws = key if len(template.piece_groups) > 1 and not template.joined else (key,) * len(template.piece_groups)
             slots: List[Optional[str]] = [None] * len(self._slot_names)
             for place, inner, (number, *targets) in template.piece_slots:
                 raw = raws[place]
@@ -618,7 +622,7 @@ class Scanner:
         if wrong:
             messages = column(template.message) if messages is None and template.message else messages
             ids = column(template.id) if ids is None and template.id else ids
-            bad = [row for row, key in enumerate(keys) if key in wrong] if keys is not None else range(rows)
+            bad = compress(range(rows), map(wrong.__contains__, keys)) if keys is not None else range(rows)
             for row in bad:
                 facts = wrong[keys[row]] if keys is not None else next(iter(wrong.values()))
                 tally.error(time_at(row), facts, self._text_of(messages[row]) if messages else None, self._text_of(ids[row]) if ids else None)
@@ -630,7 +634,13 @@ class Scanner:
             tally.count(facts.slots, rows)
             return None, ({None: facts} if facts.error else {})
         columns = [column(group) for group in template.piece_groups]
-        keys = columns[0] if len(columns) == 1 else list(zip(*columns))
+        keys: List[Any] = columns[0]
+        if template.joined:
+            # One text hashes faster than a tuple of them.
+            for more in columns[1:]:
+                keys = list(map(add, keys, more))
+        elif len(columns) > 1:
+            keys = list(zip(*columns))
         wrong: Dict[Any, Facts] = {}
         for key, times in Counter(keys).items():
             facts = self._facts_of(template, key)
@@ -644,10 +654,14 @@ class Scanner:
         for text, start in starts.items():
             if start is None or start >= tally.first and start + 60 <= tally.last:
                 continue
-            first = minutes.index(text)
-            mine = seconds[first:] if minutes[-1] == text and minutes.count(text) == len(minutes) - first else [
-                second for minute, second in zip(minutes, seconds) if minute == text
-            ]
+            if len(starts) == 1:
+                mine = seconds
+            else:
+                first = minutes.index(text)
+                after = minutes[first:]
+                mine = seconds[first:]
+                if after.count(text) < len(after):
+                    mine = list(compress(mine, map(text.__eq__, after)))
             tally.first = min(tally.first, start + _second(min(mine)))
             tally.last = max(tally.last, start + _second(max(mine)))
 
@@ -663,26 +677,26 @@ class Scanner:
             if len(pending) >= _SORT:
                 self.tally.flush(index)
             return [(row, number) for row, number in enumerate(floats) if number >= floor] if max(floats) >= floor else ()
-        # Most values come again: counted as they are written, and read once each.
+        # Most values come again: counted as they are written, and looked at when they are new.
         counter = self.texts[index]
+        known = len(counter)
         counter.update(values)
-        if len(counter) > _SORT:
+        new = len(counter) - known
+        found = self._fast_lane[index]
+        if limit is not None and new:
+            for raw in islice(reversed(counter), new):
+                value = self._number_of(raw)
+                if value is not None and value - value == 0.0 and value >= floor:
+                    found[raw] = value
+        if new and known + new > _SORT:
             self._varied[index] = sum(counter.values()) < 4 * len(counter)
             self._flush_texts(index)
-        calm = self._calm[index]
-        if limit is None or calm.issuperset(values):
+        if not found or found.keys().isdisjoint(values):
             return ()
-        found: Dict[Optional[bytes], float] = {}
-        if len(calm) > 4 * _SORT:
-            calm.clear()
-        for raw in set(values) - calm:
-            value = self._number_of(raw)
-            # The floor only rises: what is calm stays so.
-            if value is None or not value >= floor or value - value != 0.0:
-                calm.add(raw)
-            else:
-                found[raw] = value
-        return [(row, found[raw]) for row, raw in enumerate(values) if raw in found] if found else ()
+        rows = [(row, found[raw]) for row, raw in enumerate(values) if raw in found]
+        # The floor only rises.
+        self._fast_lane[index] = {raw: value for raw, value in found.items() if value >= floor}
+        return rows
 
     def _is_varied(self, index: int, values: Sequence[Optional[bytes]]) -> bool:
         if self._varied[index]:
@@ -702,6 +716,7 @@ class Scanner:
             else:
                 numbers.add_counted(value, times)
         self.texts[index].clear()
+        self._fast_lane[index] = {}
 
     def finish(self) -> None:
         """Hand everything that waits to the tally."""
