@@ -118,14 +118,14 @@ _ITEM: Dict[str, read.Reader] = {
 
 
 class Settings(NamedTuple):
-    """A settings file. ``values``: what is in it, shares of the host as :class:`Share`; ``secret``: it holds secrets."""
+    """A settings file. ``values``: what is in it, shares of the host as :class:`Share`; ``secret_names``: which are secret."""
 
     name: str
     path: str
     present: bool = True
     format: str = "env"
     values: Mapping[str, Any] = {}
-    secret: bool = False
+    secret_names: Tuple[str, ...] = ()
     merge: bool = False
     mode: int = 0o644
     owner: Optional[str] = None
@@ -137,6 +137,11 @@ class Settings(NamedTuple):
     apply_command: Tuple[str, ...] = ()
     health: Mapping[str, Any] = {}
     remedy: Optional[str] = None
+
+    @property
+    def secret(self) -> bool:
+        """Whether the file holds secrets."""
+        return bool(self.secret_names)
 
 
 def parse(options: Mapping[str, Any]) -> Tuple[Settings, ...]:
@@ -173,7 +178,7 @@ def _settings(item: Dict[str, Any], here: str) -> Settings:
         raise OptionError(here + ".validate", "one of its words is to be %s, the file to be looked at")
     merged = _merge(_values(values, here + ".values"), _values(secrets, here + ".secrets"))
     _check_values(kind, merged, here)
-    return Settings(present=present, values=merged, secret=bool(secrets), **item)
+    return Settings(present=present, values=merged, secret_names=tuple(secrets), **item)
 
 
 def _values(value: Any, path: str) -> Any:

@@ -117,6 +117,9 @@ def plan(one: settings.Settings, here: str, host: Host, facts: Mapping[str, int]
         raise OptionError(here + ".unit", "there is no unit %s on this host" % one.unit)
     if not os.path.isdir(os.path.dirname(path)):
         raise OptionError(here + ".path", "there is no folder %s on this host" % os.path.dirname(one.path))
+    empty = next((name for name in one.secret_names if one.values.get(name) in ("", None)), None)
+    if empty:
+        raise OptionError("%s.secrets.%s" % (here, empty), "is empty: the vault or the variable it comes from gave nothing")
     values = settings.resolve(one.values, facts)
     if one.merge and before.kind == "file":
         text = settings.merge_env(before.content.decode("utf-8", "surrogateescape"), values)
