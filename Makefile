@@ -107,6 +107,10 @@ test-faults: $(VENV)/.dev
 bench-daily: $(VENV)/.dev
 	@$(BIN)/python tests/bench/daily/bench.py
 
+## bench-tune: the tune runbook when nothing is to change, against a module call per key
+bench-tune: $(VENV)/.dev
+	@$(BIN)/python tests/bench/tune/bench.py
+
 ## lab-up, lab-down: hosts of LogCaster and SimpleRS to try things on
 lab-up:
 	@tests/lab/hosts.py up .cache/lab/hosts logcaster1=logcaster logcaster2=logcaster batch1=simplers
@@ -121,4 +125,4 @@ clean:
 help:
 	@sed -n 's/^## //p' Makefile | sort
 
-.PHONY: daily test venv lint lint-python lint-yaml lint-roles format docs sanity test-unit test-old-python test-slow test-lab molecule test-faults bench-daily lab-up lab-down clean help
+.PHONY: daily test venv lint lint-python lint-yaml lint-roles format docs sanity test-unit test-old-python test-slow test-lab molecule test-faults bench-daily bench-tune lab-up lab-down clean help

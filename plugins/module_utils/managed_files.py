@@ -176,7 +176,8 @@ def write(state: FileState, validate: Optional[Callable[[str], None]] = None) ->
     except OSError as error:
         raise _file_error(state.path, error) from error
     finally:
-        _unlink(temporary)
+        with contextlib.suppress(OSError):  # a folder that cannot be written has no temporary file of ours
+            _unlink(temporary)
 
 
 def interrupted(name: str, folder: str = FOLDER) -> bool:
@@ -357,7 +358,8 @@ def _take_back(entries: List[Dict[str, Any]], folder: str, name: str, undo: Undo
 
 def _put_back(entry: Dict[str, Any], prefix: str, undone: Undone) -> None:
     before = unpacked(entry["file"])
-    _unlink(_temporary(before.path))
+    with contextlib.suppress(OSError):
+        _unlink(_temporary(before.path))
     now = read(before.path)
     if not differs(before, now) and before.mtime_ns == now.mtime_ns:
         return

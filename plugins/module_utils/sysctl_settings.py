@@ -66,7 +66,7 @@ class KernelError(Exception):
 
     def __init__(self, key: str, value: str, reason: str) -> None:
         self.key, self.value, self.reason = key, value, reason
-        super().__init__("%s = %s: %s" % (key, value, reason))
+        super().__init__("the kernel refused %s = %s: %s" % (key, value, reason))
 
 
 class Setting(NamedTuple):

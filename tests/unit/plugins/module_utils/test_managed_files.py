@@ -215,6 +215,26 @@ def test_a_kept_change_that_is_not_confirmed_is_taken_back(etc, journals):
     assert tree(etc) == was
 
 
+def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_left(etc, journals, monkeypatch):
+    was, call = tree(etc), {name: getattr(os, name) for name in ("open", "unlink", "replace", "mkdir")}
+
+    def read_only(name):
+        def refuse(path, *args, **more):
+            if str(path).startswith(str(etc)) and (name != "open" or args[0] & os.O_CREAT):
+                raise OSError(30, "Read-only file system", path)
+            return call[name](path, *args, **more)
+
+        return refuse
+
+    for name in call:
+        monkeypatch.setattr(os, name, read_only(name))
+    with pytest.raises(files.FileError, match=r"old\.conf: Read-only file system$"):
+        change_and_fail(etc, journals, {})
+    monkeypatch.undo()
+    assert tree(etc) == was
+    assert os.listdir(journals) == []
+
+
 def test_what_others_wrote_since_is_kept_beside_the_journal(etc, journals):
     with files.Transaction("t", journals) as change:
         change.put(files.desired(files.read(str(etc / "old.conf")), b"ours"))
