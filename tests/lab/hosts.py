@@ -138,6 +138,14 @@ class Lab:
         """Take the host down at once."""
         _podman("stop", "-t", "0", self.container(host))
 
+    def freeze(self, host: str) -> None:
+        """Let the host stand still: it answers nothing, and its connections stay open."""
+        _podman("pause", self.container(host))
+
+    def thaw(self, host: str) -> None:
+        """Let it go on."""
+        _podman("unpause", self.container(host), check=False)
+
     def down(self, keep_folder: bool = False) -> None:
         """Remove the hosts."""
         names = _podman("ps", "-aq", "--filter", f"label=opsrunner.lab={self.prefix}").split()

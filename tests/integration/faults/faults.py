@@ -339,10 +339,17 @@ FAULTS = [
         "logcaster",
         f"head -c 300000 /dev/urandom > {SERVICE_LOG}",
         {"log.service.format": "unknown", **unknown(*SERVICE_VALUES)},
+        gone=frozenset({"log.service.unparsed"}),
         keeps=LOGS,
     ),
     Fault(
-        "a log that is missing", "logcaster", f"rm {ERROR_LOG}", unknown("log.error.source", "log.error.errors"), keeps=LOGS, says=ERROR_LOG
+        "a log that is missing",
+        "logcaster",
+        f"rm {ERROR_LOG}",
+        unknown("log.error.source", "log.error.errors"),
+        gone=frozenset({"log.error.unparsed"}),
+        keeps=LOGS,
+        says=ERROR_LOG,
     ),
     Fault(
         "a log file of more than 100 MB",
