@@ -35,15 +35,18 @@ _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1
 _SYSLOG_TIME = r"(?:[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}|" + _TIME + ")"
 _LEVEL = r"(?:EMERG(?:ENCY)?|ALERT|CRIT(?:ICAL)?|FATAL|SEVERE|ERR(?:OR)?|WARN(?:ING)?|NOTICE|INFO|DEBUG|TRACE)"
 _CLF_TIME = r"[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}"
-_QUOTED = r"[^\"\\\n]*(?:\\[^\n][^\"\\\n]*)*"
+#: What is not white space (a set of characters is matched faster than a category).
+WORD = r"[^ \t\n\r\x0b\x0c]+"
+USER = r"[^\n\[]*"
+QUOTED = r"[^\"\\\n]*(?:\\[^\n][^\"\\\n]*)*"
 _COMMON: Tuple[Part, ...] = (
-    ("address", r"[^\s]+"),
-    ("", r" [^\s]+ "),
-    ("user", r"[^\n\[\"]*"),
+    ("address", WORD),
+    ("", " " + WORD + " "),
+    ("user", USER),
     ("", r" \["),
     ("time", _CLF_TIME),
     ("", r"\] \""),
-    ("request", _QUOTED),
+    ("request", QUOTED),
     ("", r"\" "),
     ("status", r"[0-9]{3}"),
     ("", r" "),
@@ -77,9 +80,9 @@ FORMATS: Dict[str, Format] = {
             (
                 *_COMMON,
                 ("", r" \""),
-                ("referer", _QUOTED),
+                ("referer", QUOTED),
                 ("", r"\" \""),
-                ("agent", _QUOTED),
+                ("agent", QUOTED),
                 ("", r"\""),
                 ("", r"(?: "),
                 ("seconds", r"[0-9]+\.[0-9]+"),
@@ -94,7 +97,7 @@ FORMATS: Dict[str, Format] = {
             (
                 ("time", _TIME),
                 ("", r" - "),
-                ("logger", r"[^\s]+"),
+                ("logger", WORD),
                 ("", r" - "),
                 ("level", r"[A-Za-z]+"),
                 ("", r" - "),
@@ -133,9 +136,9 @@ FORMATS: Dict[str, Format] = {
                 ("", r"(?:<[0-9]{1,3}>)?"),
                 ("time", _SYSLOG_TIME),
                 ("", r" "),
-                ("host", r"[^\s]+"),
+                ("host", WORD),
                 ("", r" "),
-                ("program", r"[^\s:\[]+"),
+                ("program", r"[^ \t\n\r\x0b\x0c:\[]+"),
                 ("", r"(?:\[[0-9]+\])?: (?:"),
                 ("level", _LEVEL + r"(?=[\s:\]])"),
                 ("", r":? )?"),
@@ -152,6 +155,8 @@ FORMATS: Dict[str, Format] = {
         Format("text", (("message", r"[^\n]+"),), {"time": (), "level": (), "status": (), "message": ("message",), "id": ()}),
     )
 }
+#: Parts that have a laxer, faster form for blocks without backslashes and control characters, where each match is proved to be one line.
+LAX = ((QUOTED, r"[^\"]*"), (WORD, r"[^ ]+"), (USER, r"[^\[]*"))
 #: What ``guess`` picks from, the most telling first; ``text`` fits everything and so says nothing.
 GUESSES = ("json", "combined", "common", "batch", "leveled", "nginx_error", "syslog", "timed")
 

@@ -88,7 +88,7 @@ def time_pattern(text: str) -> Optional[Time]:
     if found:
         zone = found.group(1) or ""
         pattern = "([0-9]{2}/[A-Za-z]{3}/[0-9]{4}:[0-9]{2}:[0-9]{2}):([0-5][0-9])%s" % re.escape(zone)
-        return Time(pattern, zone, pattern)
+        return Time(pattern, zone, "(../.../....:..:..):([0-5][0-9])%s" % re.escape(zone))
     return None
 
 
@@ -124,6 +124,7 @@ class Template:
         self.lax = re.compile((self.lax_source or self.source).encode("utf-8") + b"\n", re.ASCII).split
         self.split = re.compile(source, re.ASCII).split
         self.anchored = re.compile(b"(?m)^" + source, re.ASCII).split
+        self.line = re.compile(source[:-1], re.ASCII)
         self.stride = self.groups + 1
 
     def piece_order(self, number: int) -> int:
@@ -178,7 +179,7 @@ class Scanner:
         if not self._by_template:
             self._one_by_one(data.split(b"\n")[:-1])
             return
-        lines = data.count(b"\n") if self.is_json and _is_tame(data) else 0
+        lines = data.count(b"\n") if _is_tame(data) else 0
         while data:
             for template in self.templates:
                 taken = self._take(template, data, lines)
@@ -491,6 +492,7 @@ class Scanner:
             return None
         template = Template()
         parts: List[str] = []
+        strict_time = lax_time = ""
         names: Dict[str, List[str]] = {}
         roles = [("time", self.roles["time"]), ("message", self.roles["message"]), ("id", self.roles["id"])]
         roles += [("slot%d" % number, given) for number, given in enumerate(self._slot_names)]
@@ -510,12 +512,17 @@ class Scanner:
                 template.minute = template.groups + 1
                 template.groups += 2
                 template.zone = way.zone
-                parts.append(way.pattern)
+                parts.append("\x04%s" % way.pattern)
+                strict_time, lax_time = way.pattern, way.lax
                 continue
             parts.append(template.group(pattern))
             for role in wanted:
                 self._assign(template, role, "")
-        template.source = "".join(parts)
+        source = "".join(parts)
+        template.source = source.replace("\x04", "")
+        for strict, lax in log_formats.LAX:
+            source = source.replace(strict, lax)
+        template.lax_source = source.replace("\x04" + strict_time, lax_time) if strict_time else source
         return template.source, template
 
     # Columns
@@ -531,6 +538,8 @@ class Scanner:
     def _number_of(self, raw: Optional[bytes]) -> Optional[float]:
         if raw is None:
             return None
+        if raw.isdigit():
+            return float(raw)
         if not self.is_json:
             text = self._text_of(raw)
             return None if text is None else log_json.number_of(text)
@@ -669,9 +678,12 @@ class Scanner:
         """Count a column of numbers; the rows that may be among the slowest, with their value."""
         limit = self.tally.spec.fields[index].slow
         floor = math.inf if limit is None else max(limit, self.tally.slow_floor(index))
-        if plain and self._is_varied(index, values):
+        if (plain or not self.is_json) and self._is_varied(index, values):
             # Few values come again: as floats, sorted by the thousand.
-            floats = list(map(float, values))  # type: ignore[arg-type]
+            try:
+                floats = list(map(float, values))  # type: ignore[arg-type]
+            except (TypeError, ValueError):
+                return self._mixed(index, values, floor)
             pending = self.tally.pending[index]
             pending += floats
             if len(pending) >= _SORT:
@@ -697,6 +709,16 @@ class Scanner:
         # The floor only rises.
         self._fast_lane[index] = {raw: value for raw, value in found.items() if value >= floor}
         return rows
+
+    def _mixed(self, index: int, values: List[Optional[bytes]], floor: float) -> Sequence[Tuple[int, float]]:
+        found = []
+        for row, raw in enumerate(values):
+            value = self._number_of(raw)
+            if value is not None:
+                self.tally.number(index, value)
+                if value >= floor:
+                    found.append((row, value))
+        return found
 
     def _is_varied(self, index: int, values: Sequence[Optional[bytes]]) -> bool:
         if self._varied[index]:
@@ -744,20 +766,32 @@ class Scanner:
                     starts.add(data.rfind(b"\n", 0, place) + 1)
                     place = data.find(b"\\", data.find(b"\n", place))
         for start in sorted(starts):
-            line = data[start : data.find(b"\n", start)].decode("utf-8", "replace")
+            raw = data[start : data.find(b"\n", start)]
+            line = raw.decode("utf-8", "replace")
             record: Optional[Record] = None
             text: Optional[str] = line
             if self.is_json:
                 record = self.record(line)
                 text = record.message if record is not None and record.message is not None else line
+            time: Optional[float] = record.time if record is not None else None
+            is_timed = self.is_json
             for look in self.looks:
                 found = look.spec.regex.search(text or "")
                 if found is None:
                     continue
-                if record is None:
-                    record = self.record(line)
-                value = found.group("value") if "value" in look.spec.regex.groupindex else None
-                self.tally.match(look.spec.name, record.time if record else None, log_json.clean(text or ""), value)
+                if not is_timed:
+                    time, is_timed = self._line_time(raw, line), True
+                self.tally.match(look.spec.name, time, text or "", found.group(look.value) if look.value else None)
+
+    def _line_time(self, raw: bytes, line: str) -> Optional[float]:
+        """The time of one line of a text format."""
+        for template in self.templates:
+            found = template.line.fullmatch(raw) if template.minute else None
+            if found is not None:
+                start = self.clock.minute(found.group(template.minute).decode("ascii"), template.zone)
+                return None if start is None else start + _second(found.group(template.minute + 1))
+        record = self.record(line)
+        return None if record is None else record.time
 
 
 class Look:
@@ -766,6 +800,7 @@ class Look:
     def __init__(self, spec: PatternSpec) -> None:
         self.spec = spec
         self.literal = literal_of(spec.regex).encode("utf-8")
+        self.value = spec.regex.groupindex.get("value", 0)
 
 
 def literal_of(regex: re.Pattern[str]) -> str:

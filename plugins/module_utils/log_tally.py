@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_signatures, log_sketch
+from ansible_collections.opsrunner.runbook.plugins.module_utils import log_json, log_signatures, log_sketch
 from ansible_collections.opsrunner.runbook.plugins.module_utils.log_options import FieldSpec, LogSpec
 
 #: Version of the summary; summaries of other versions are not merged.
@@ -231,7 +231,7 @@ class Tally:
         if time is None:
             tally.untimed += 1
         elif tally.last is None or time > tally.last or (time == tally.last and line[:TEXT_LIMIT] > tally.line):
-            tally.last, tally.line = time, line[:TEXT_LIMIT]
+            tally.last, tally.line = time, log_json.clean(line[:TEXT_LIMIT])
         if self.windowed and (time is None or not self.since <= time < self.until):
             return
         tally.count += 1
