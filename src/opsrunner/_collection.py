@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from opsrunner.errors import RefusalError
 
 if TYPE_CHECKING:
-    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, findings, options
+    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, findings, managed_files, options, schedule_jobs
     from ansible_collections.opsrunner.runbook.plugins.plugin_utils import (
         catalogue,
         report_html,
@@ -40,6 +40,7 @@ __all__ = [
     "backup_manifest",
     "catalogue",
     "findings",
+    "managed_files",
     "options",
     "report_html",
     "report_json",
@@ -51,13 +52,14 @@ __all__ = [
     "run_diff",
     "run_index",
     "runs",
+    "schedule_jobs",
     "secrets",
     "variables",
 ]
 
 NAME = "opsrunner.runbook"
 _PACKAGE = "ansible_collections.opsrunner.runbook"
-_MODULE_UTILS = ("backup_manifest", "findings", "options")
+_MODULE_UTILS = ("backup_manifest", "findings", "managed_files", "options", "schedule_jobs")
 
 
 class CollectionMissingError(RefusalError):

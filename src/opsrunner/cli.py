@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from opsrunner import __version__, runbooks, running
+from opsrunner import __version__, runbooks, running, schedule
 from opsrunner import commands as handlers
 from opsrunner.errors import EXIT_INTERRUPTED, EXIT_USAGE, RefusalError, unknown
 
@@ -80,6 +80,8 @@ def parser(known: dict[str, runbooks.Runbook]) -> Parser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     _add_keeping(commands)
     _add_inventories(commands)
+    title = "runbooks that run by themselves, as timers of systemd"
+    schedule.add_commands(commands.add_parser("schedule", help=title, description=title), Parser)
     for name, runbook in known.items():
         if name not in commands.choices:  # a playbook of such a name is run by its path
             _add_run(commands, name, runbook, runbook.title)
