@@ -711,14 +711,14 @@ class Scanner:
         return rows
 
     def _mixed(self, index: int, values: List[Optional[bytes]], floor: float) -> Sequence[Tuple[int, float]]:
-        found = []
-        for row, raw in enumerate(values):
-            value = self._number_of(raw)
-            if value is not None:
-                self.tally.number(index, value)
-                if value >= floor:
-                    found.append((row, value))
-        return found
+        there = [(row, raw) for row, raw in enumerate(values) if raw is not None and raw != b"-"]
+        try:
+            floats = [(row, float(raw)) for row, raw in there]
+        except ValueError:
+            floats = [(row, value) for row, value in ((row, self._number_of(raw)) for row, raw in there) if value is not None]
+        for _, value in floats:
+            self.tally.number(index, value)
+        return [(row, value) for row, value in floats if value >= floor]
 
     def _is_varied(self, index: int, values: Sequence[Optional[bytes]]) -> bool:
         if self._varied[index]:
