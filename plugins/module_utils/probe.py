@@ -42,7 +42,6 @@ class _Call:
         self.deadline = deadline
         self.search = search
         self.names = Names(loop)
-        self._contexts: Any = None
         self._units: Any = None
         self._probes = probes
         self._jobs: Dict[int, int] = {}
@@ -56,6 +55,10 @@ class _Call:
         self.child = Child(loop, jobs) if jobs else None  # before any thread is there
         if self.child is not None:
             loop.spawn(self.child.read())
+        self._contexts: Any = None
+        for index, probe in enumerate(probes):
+            if _uses_tls(probe) and index not in self._jobs:
+                self.contexts.begin(probe)
 
     @property
     def contexts(self) -> Any:
@@ -63,7 +66,7 @@ class _Call:
         if self._contexts is None:
             from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_tls import Contexts
 
-            self._contexts = Contexts()
+            self._contexts = Contexts(self.loop)
         return self._contexts
 
     def close(self) -> None:
@@ -81,11 +84,11 @@ class _Call:
         if kind == "http":
             from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_http import probe_http
 
-            return (yield from probe_http(self.loop, self.names, self.contexts, self.search, probe, target, trace))
+            return (yield from probe_http(self.loop, self.names, lambda: self.contexts, self.search, probe, target, trace))
         if kind == "tcp":
             from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_tcp import probe_tcp
 
-            return (yield from probe_tcp(self.loop, self.names, self.contexts, probe, target, trace))
+            return (yield from probe_tcp(self.loop, self.names, lambda: self.contexts, probe, target, trace))
         if kind == "tls":
             from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_tls import probe_tls
 
@@ -215,10 +218,10 @@ def _load(kinds: Set[str], tls: bool) -> None:
     """Import what the probes need before the first of them is timed."""
     if kinds & {"http", "dns", "tcp", "tls"}:
         "a".encode("idna")  # the first look-up of a name would pay for loading the codec
-    if kinds & {"http", "tcp", "tls"}:
-        from ansible_collections.opsrunner.runbook.plugins.module_utils import probe_http, probe_tcp  # noqa: F401
     if "http" in kinds:
-        import urllib.parse  # noqa: F401
+        from ansible_collections.opsrunner.runbook.plugins.module_utils import probe_http  # noqa: F401
+    if "tcp" in kinds:
+        from ansible_collections.opsrunner.runbook.plugins.module_utils import probe_tcp  # noqa: F401
     if tls:
         import ssl  # noqa: F401
     if kinds & {"command", "unit"}:

@@ -215,7 +215,7 @@ def _ask_udp(loop: Loop, address: Address, query: bytes, identifier: int, record
 
 def _ask_tcp(loop: Loop, address: Address, query: bytes, identifier: int, record: str, trace: Trace) -> Steps[Reply]:
     sock, _address = yield from connect(loop, [address], trace.until)
-    stream = Stream(sock, trace)
+    stream = Stream(loop, sock, trace)
     try:
         yield from stream.send(len(query).to_bytes(2, "big") + query)
         data = b""

@@ -4,7 +4,7 @@
 """Many waits at once in one thread: a ``selectors`` loop that drives generators.
 
 A *step function* is a generator that yields what it waits for (:class:`Ready`, :class:`Pending`) and returns its result. Every wait has
-an end time, so every task ends. What blocks (name look-ups) goes to daemon threads; what may hang for good
+an end time, so every task ends. What blocks (name look-ups) and what computes outside Python's lock (TLS) goes to daemon threads; what may hang for good
 (a ``stat`` on a dead mount) to one forked child, which is killed and left behind.
 """
 
@@ -23,6 +23,8 @@ from typing import Any, Callable, Deque, Dict, Generator, List, NamedTuple, Opti
 T = TypeVar("T")
 
 _TURNS = 8
+#: Threads that compute: the probes are guests on their host.
+_MOST_COMPUTING = 4
 
 
 class Ready(NamedTuple):
@@ -80,7 +82,8 @@ class Loop:
         for end in (self._wake_read, self._wake_write):
             os.set_blocking(end, False)
         self._selector.register(self._wake_read, selectors.EVENT_READ, None)
-        self._threads: Optional[_Threads] = None
+        self._blocking: Optional[_Threads] = None
+        self._computing: Optional[_Threads] = None
         self._lock = threading.Lock()
         self._closed = False
 
@@ -99,11 +102,15 @@ class Loop:
 
     def call(self, work: Callable[[], Any]) -> Future:
         """Do blocking work in a thread."""
-        if self._threads is None:
-            self._threads = _Threads(self._from_thread)
-        future = Future()
-        self._threads.add(future, work)
-        return future
+        if self._blocking is None:
+            self._blocking = _Threads(self._from_thread, 64)
+        return self._blocking.do(work)
+
+    def compute(self, work: Callable[[], Any]) -> Future:
+        """Do work that never waits and lets go of Python's lock in a thread: as many of them as there are processors."""
+        if self._computing is None:
+            self._computing = _Threads(self._from_thread, min(os.cpu_count() or 1, _MOST_COMPUTING))
+        return self._computing.do(work)
 
     def _from_thread(self, future: Future, value: Any, error: Optional[BaseException]) -> None:
         self._finished.append((future, value, error))
@@ -197,33 +204,36 @@ class Loop:
 class _Threads:
     """Daemon threads that are started as they are needed; one that hangs does not keep the process from ending."""
 
-    MOST = 64
+    def __init__(self, report: Callable[[Future, Any, Optional[BaseException]], None], most: int) -> None:
+        import queue
 
-    def __init__(self, report: Callable[[Future, Any, Optional[BaseException]], None]) -> None:
         self._report = report
-        self._jobs: Deque[Tuple[Future, Callable[[], Any]]] = collections.deque()
-        self._available = threading.Semaphore(0)
-        self._idle = 0
+        self._most = most
+        self._jobs: Any = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._open = 0  # jobs waiting or under way
         self._started = 0
 
-    def add(self, future: Future, work: Callable[[], Any]) -> None:
-        self._jobs.append((future, work))
-        if self._started < min(self.MOST, self._started - self._idle + len(self._jobs)):
-            self._started += 1
-            self._idle += 1
+    def do(self, work: Callable[[], Any]) -> Future:
+        future = Future()
+        with self._lock:
+            self._open += 1
+            more = self._started < min(self._most, self._open)
+            self._started += more
+        self._jobs.put((future, work))
+        if more:
             threading.Thread(target=self._serve, daemon=True).start()
-        self._available.release()
+        return future
 
     def _serve(self) -> None:
         while True:
-            self._available.acquire()
-            future, work = self._jobs.popleft()
-            self._idle -= 1
+            future, work = self._jobs.get()
             try:
                 value, error = work(), None
             except Exception as caught:  # noqa: BLE001 - raised again where the result is taken
                 value, error = None, caught
-            self._idle += 1
+            with self._lock:
+                self._open -= 1
             self._report(future, value, error)
 
 

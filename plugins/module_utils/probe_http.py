@@ -15,10 +15,11 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_net import
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import Probe, read_url, safe_url
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_outcome import Failure, Outcome, Trace, basic_credentials
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_outcome import search as search_text
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_tls import Contexts, start_tls
 from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import judge
 
 Search = Callable[[str, Any], Any]
+#: Gives the TLS contexts: what speaks no TLS is not to import it.
+Contexts = Callable[[], Any]
 
 #: Bytes of a status line and headers together; what common servers themselves allow a client.
 MAX_HEAD = 65536
@@ -326,8 +327,10 @@ def _exchange(loop: Loop, names: Names, contexts: Contexts, probe: Probe, reques
     stream: Stream = yield from open_stream(loop, names, host, port, trace)
     try:
         if scheme == "https":
+            from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_tls import start_tls
+
             tls_options = probe if request.trusted else {**probe, "server_name": None}
-            yield from start_tls(loop, names, contexts, stream, tls_options, host, port, trace, credentials=request.trusted)
+            yield from start_tls(loop, names, contexts(), stream, tls_options, host, port, trace, credentials=request.trusted)
         trace.enter("first_byte")
         yield from stream.send(request_bytes(request, probe["host_header"] if request.trusted else None))
         reader = Reader(request.method, probe["max_body"])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import selectors
 import socket
 from collections import deque
@@ -124,8 +125,9 @@ def _start_connect(address: Address) -> socket.socket:
 class Stream:
     """A connection, plain or TLS, whose every wait ends with the trace's time."""
 
-    def __init__(self, sock: socket.socket, trace: Trace) -> None:
+    def __init__(self, loop: Loop, sock: socket.socket, trace: Trace) -> None:
         self.sock: Any = sock
+        self._loop = loop
         self._trace = trace
 
     def start_tls(self, context: Any, server_name: Optional[str]) -> Steps[None]:
@@ -134,9 +136,25 @@ class Stream:
 
         sock = context.wrap_socket(self.sock, server_hostname=server_name, do_handshake_on_connect=False)
         self.sock = sock
+        began = 0.0
+
+        def go_on() -> None:
+            now = self._trace.clock()
+            self._trace.leave_out(now - began)
+            if now >= self._trace.until:
+                raise TimeoutError
+            sock.do_handshake()
+
+        first = True
         while True:
             try:
-                sock.do_handshake()
+                if first:  # to say hello is little work
+                    first = False
+                    sock.do_handshake()
+                else:
+                    began = self._trace.clock()
+                    # However late: a socket that was closed meanwhile would let the thread write to whoever has its number then.
+                    yield from result_of(self._loop.compute(go_on), math.inf)
                 return
             except ssl.SSLWantReadError:
                 yield from wait_for(sock, selectors.EVENT_READ, self._trace.until)
@@ -191,4 +209,4 @@ def open_stream(loop: Loop, names: Names, host: str, port: int, trace: Trace) ->
     trace.leave()
     trace.evidence["address"] = shown(str(address[1][0]), port)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return Stream(sock, trace)
+    return Stream(loop, sock, trace)

@@ -219,22 +219,28 @@ def _read_probe(given: Any, path: str) -> Probe:
     kind = str(given["type"])
     if kind not in TYPES:
         raise unknown_name(path + ".type", kind, TYPES, what="type of probe")
-    probe: Probe = {}
-    for key, option in _OPTIONS.items():
+    probe: Probe = dict(_defaults(kind))
+    for key, value in given.items():
         here = "%s.%s" % (path, key)
-        if kind not in option.types:
-            if key in given:
-                raise OptionError(here, "a %s probe has no such option" % kind, hint=_near_option(key, kind))
-            continue
-        probe[key] = _read_value(given[key], option, here) if key in given else option.default
-    if "timeout" not in given:
-        probe["timeout"] = _SLOW_TYPES.get(kind, probe["timeout"])
-    for key, default in zip(("warning", "critical"), _THRESHOLDS.get(kind, (None, None))):
-        if not ("warning" in given or "critical" in given):
-            probe[key] = default
+        if kind not in _OPTIONS[key].types:
+            raise OptionError(here, "a %s probe has no such option" % kind, hint=_near_option(key, kind))
+        probe[key] = _read_value(value, _OPTIONS[key], here)
+    if kind in _THRESHOLDS and not ("warning" in given or "critical" in given):
+        probe["warning"], probe["critical"] = _THRESHOLDS[kind]
     _check_common(probe, path)
     _CHECKS[kind](probe, path)
     return probe
+
+
+_made_defaults: Dict[str, Probe] = {}
+
+
+def _defaults(kind: str) -> Probe:
+    """What the options of a type are when they are not given."""
+    if kind not in _made_defaults:
+        _made_defaults[kind] = {key: option.default for key, option in _OPTIONS.items() if kind in option.types}
+        _made_defaults[kind]["timeout"] = _SLOW_TYPES.get(kind, _OPTIONS["timeout"].default)
+    return _made_defaults[kind]
 
 
 def _near_option(key: str, kind: str) -> Optional[str]:

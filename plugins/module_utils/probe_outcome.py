@@ -54,6 +54,11 @@ class Trace:
         """The stage is over: keep its time (those of the same name add up, as along redirects)."""
         self.timings[self.stage] = self.timings.get(self.stage, 0.0) + (self.clock() - self._since) * 1000
 
+    def leave_out(self, seconds: float) -> None:
+        """Time in which nothing was waited for but ourselves."""
+        self.started += seconds
+        self._since += seconds
+
     def total_ms(self) -> float:
         """Milliseconds since the attempt began."""
         return float(((self.clock() if self._ended is None else self._ended) - self.started) * 1000)

@@ -5,26 +5,27 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Any, Callable, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import cut, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_engine import Loop, Steps
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_net import Names, Stream, open_stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import Probe
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_outcome import Failure, Outcome, Trace, search
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_tls import Contexts, start_tls
 from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import judge
 
 #: Bytes of an answer that ``expect`` is looked for in; a banner or a status line is far below.
 MAX_ANSWER = 65536
 
 
-def probe_tcp(loop: Loop, names: Names, contexts: Contexts, probe: Probe, target: Tuple[str, int], trace: Trace) -> Steps[Outcome]:
+def probe_tcp(loop: Loop, names: Names, contexts: Callable[[], Any], probe: Probe, target: Tuple[str, int], trace: Trace) -> Steps[Outcome]:
     """Connect, send, and wait for what is expected."""
     stream = yield from open_stream(loop, names, target[0], target[1], trace)
     try:
         if probe["tls"]:
-            yield from start_tls(loop, names, contexts, stream, probe, target[0], target[1], trace)
+            from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_tls import start_tls
+
+            yield from start_tls(loop, names, contexts(), stream, probe, target[0], target[1], trace)
         trace.enter("answer")
         if probe["send"] is not None:
             yield from stream.send(probe["send"].encode("utf-8"))

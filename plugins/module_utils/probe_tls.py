@@ -11,7 +11,7 @@ import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import message, utc_now
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_engine import Loop, Steps
+from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_engine import Future, Loop, Steps, result_of
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_net import Names, Stream, open_stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import Probe
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_outcome import Failure, Outcome, Trace
@@ -137,37 +137,54 @@ _VERIFY_CODES = {
 }
 
 
+#: Whether it verifies, with which certificates, and the files of the client's own.
+_ContextKey = Tuple[bool, Optional[str], Tuple[Optional[str], Optional[str]]]
+
+
 class Contexts:
-    """TLS contexts, one for all probes that have the same options."""
+    """TLS contexts, one for all probes that have the same options. They are made in threads: to read the system's certificates takes tens
+    of milliseconds, in which connections can be under way."""
 
-    def __init__(self) -> None:
-        self._made: Dict[Tuple[Any, ...], Any] = {}
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._made: Dict[_ContextKey, Future] = {}
 
-    def get(self, probe: Probe, verify: Optional[bool] = None, credentials: bool = True) -> Any:
-        """The context for a probe; ``verify`` and ``credentials`` (client certificate) may be turned off. Raises Failure."""
-        import ssl
-
+    def begin(self, probe: Probe, verify: Optional[bool] = None, credentials: bool = True) -> Future:
+        """Begin to make a probe's context; ``verify`` and ``credentials`` (client certificate) may be turned off."""
         verify = probe["verify"] if verify is None else verify
         client = (probe.get("client_cert"), probe.get("client_key")) if credentials else (None, None)
-        key = (verify, probe.get("ca_file"), client)
-        if key not in self._made:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            if not verify:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            try:
-                if verify and probe.get("ca_file"):
-                    context.load_verify_locations(cafile=probe["ca_file"])
-                elif verify:
-                    context.load_default_certs()
-                if client[0]:
-                    # An encrypted key must not ask for its passphrase on a terminal.
-                    context.load_cert_chain(client[0], client[1], password=lambda: "")
-            except (OSError, ValueError) as error:
-                files = ", ".join(str(name) for name in (probe.get("ca_file"), *client) if name)
-                raise Failure(message("reason.probe_tls_files", files=files, error=str(error)), "unknown") from None
-            self._made[key] = context
-        return self._made[key]
+        key = (verify, probe.get("ca_file") if verify else None, client)
+        future = self._made.get(key)
+        if future is None or future.error is not None:  # files that were missing may be there by now
+            future = self._made[key] = self._loop.call(lambda: _make_context(key))
+        return future
+
+    def get(self, probe: Probe, until: float, verify: Optional[bool] = None, credentials: bool = True) -> Steps[Any]:
+        """The context for a probe. Raises Failure, TimeoutError."""
+        future = self.begin(probe, verify, credentials)
+        return future.value if future.done else (yield from result_of(future, until))
+
+
+def _make_context(key: _ContextKey) -> Any:
+    import ssl
+
+    verify, ca_file, client = key
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    try:
+        if ca_file:
+            context.load_verify_locations(cafile=ca_file)
+        elif verify:
+            context.load_default_certs()
+        if client[0]:
+            # An encrypted key must not ask for its passphrase on a terminal.
+            context.load_cert_chain(client[0], client[1], password=lambda: "")
+    except (OSError, ValueError) as error:
+        files = ", ".join(str(name) for name in (ca_file, *client) if name)
+        raise Failure(message("reason.probe_tls_files", files=files, error=str(error)), "unknown") from None
+    return context
 
 
 def start_tls(
@@ -176,10 +193,14 @@ def start_tls(
     """Shake hands on a stream and note in the trace what the certificate says. Raises Failure with the days left as its value."""
     import ssl
 
-    trace.enter("tls")
     server_name = probe.get("server_name") or host
+    trace.enter("local")
+    began = trace.clock()
+    context = yield from contexts.get(probe, trace.until, credentials=credentials)
+    trace.leave_out(trace.clock() - began)
+    trace.enter("tls")
     try:
-        yield from stream.start_tls(contexts.get(probe, credentials=credentials), server_name)
+        yield from stream.start_tls(context, server_name)
     except ssl.SSLCertVerificationError as error:
         certificate = yield from _look_again(loop, names, contexts, probe, host, port, trace)
         trace.stage = "tls"
@@ -210,7 +231,8 @@ def _look_again(
     stream: Optional[Stream] = None
     try:
         stream = yield from open_stream(loop, names, host, port, quiet)
-        yield from stream.start_tls(contexts.get(probe, verify=False, credentials=False), probe.get("server_name") or host)
+        context = yield from contexts.get(probe, trace.until, verify=False, credentials=False)
+        yield from stream.start_tls(context, probe.get("server_name") or host)
         return earliest(peer_certificates(stream.sock))
     except (Failure, OSError, ValueError):  # TimeoutError and ssl.SSLError are OSErrors
         return None
