@@ -83,7 +83,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             "counts": record["counts"],
             "state": record["state"],
             "problems": record["problems"],
-            "report": str(run.path / "report.html"),
+            "report": str(run.home / "report.html"),
             "failing": not complete or runs.fails(record["status"], args["fail_on"]),
         }
         if record.get("via") == "awx":

@@ -48,22 +48,29 @@ def publish(
                 break
     artifacts: dict[str, str] = {}
     record = {**record, "notes": notes, "language": language}
-    report = report_model.build(record, history=history, previous=previous, language=language, folder=run.path)
+    report = report_model.build(record, history=history, previous=previous, language=language, folder=run.home)
     renderers: dict[str, Callable[[], str]] = {
         "html": lambda: report_html.render(report),
         "md": lambda: report_markdown.render(report),
         "json": lambda: report_json.render(report),
         "prom": lambda: report_prometheus.render(record),
     }
-    for name, render in renderers.items():
+    for _try in range(2):
+        home = run.home
+        for name, render in renderers.items():
+            try:
+                report_prometheus.write_atomic(home / f"report.{name}", render(), mode=0o600)
+                artifacts[name] = f"report.{name}"
+            except OSError as error:
+                notes.append(message("run.report_unwritten", name=f"report.{name}", reason=error.strerror or str(error)))
+        record = {**record, "notes": notes, "artifacts": artifacts}
         try:
-            report_prometheus.write_atomic(run.path / f"report.{name}", render(), mode=0o600)
-            artifacts[name] = f"report.{name}"
+            run.write(record)
         except OSError as error:
-            notes.append(message("run.report_unwritten", name=f"report.{name}", reason=error.strerror or str(error)))
-    record = {**record, "notes": notes, "artifacts": artifacts}
-    run.write(record)
-    return report_model.build(record, history=history, previous=previous, language=language, folder=run.path), record
+            notes.append(message("run.report_unwritten", name="run.json", reason=error.strerror or str(error)))
+        if run.home == home:  # else there was no more space for the record, and it has moved
+            break
+    return report_model.build(record, history=history, previous=previous, language=language, folder=run.home), record
 
 
 def model(run: runs.Run, record: runs.Record, language: str = "en") -> report_model.Report:
@@ -72,7 +79,7 @@ def model(run: runs.Run, record: runs.Record, language: str = "en") -> report_mo
     previous = None
     with contextlib.suppress(run_index.IndexProblem):
         history, previous = _earlier(run.path.parent.parent, record)
-    return report_model.build(record, history=history, previous=previous, language=language, folder=run.path)
+    return report_model.build(record, history=history, previous=previous, language=language, folder=run.home)
 
 
 def _earlier(state: Path, record: runs.Record) -> tuple[report_model.History, runs.Record | None]:

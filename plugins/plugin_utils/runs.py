@@ -11,7 +11,7 @@ State folder: ``$OPSRUNNER_STATE``, else ``$XDG_STATE_HOME/opsrunner``, else ``~
     live/<pid>-<start>         names the run of a running ansible-playbook, for its workers
     index.db                   what ``history`` and the charts read; made anew from the records when lost
 
-A run that cannot keep its record there goes on in a temporary folder and says so.
+A run that cannot keep its record there goes on in a temporary folder and says so; also when the space there ends while it lives.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ def state_dir() -> Path:
 def fallback_dir() -> Path:
     """For a state folder that cannot be written: one of this user in the temporary folder."""
     return Path(tempfile.gettempdir()) / f"opsrunner-{os.getuid()}"
+
+
+def fallback_folder() -> Path:
+    """The same, made. Raises OSError when it is another user's or cannot be written."""
+    return _own_folder(fallback_dir())
 
 
 def _own_folder(path: Path) -> Path:
@@ -114,27 +119,40 @@ class Run:
         data = "".join(json.dumps(line, ensure_ascii=False, default=str) + "\n" for line in lines).encode("utf-8", "replace")
         if not data:
             return
-        handle = os.open(self.path / "findings.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            while data:
-                data = data[os.write(handle, data) :]
-        finally:
-            os.close(handle)
+            _append(self.path / "findings.jsonl", data)
+        except OSError:
+            if self._spill == self.path:
+                raise
+            fallback_folder()
+            _append(_own_folder(self._spill) / "findings.jsonl", data)
+
+    @property
+    def home(self) -> Path:
+        """Where the run's record and reports are: its folder, or the temporary one when that took no more."""
+        return self._spill if (self._spill / "run.json").exists() else self.path
+
+    @property
+    def _spill(self) -> Path:
+        """Where the run goes on when its own folder takes no more."""
+        return fallback_dir() / "runs" / self.id
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """What was appended so far; a line torn by a crash is left out."""
-        with contextlib.suppress(FileNotFoundError), open(self.path / "findings.jsonl", "rb") as file:
-            for line in file:
-                with contextlib.suppress(ValueError):
-                    yield json.loads(line)
+        """What was appended so far; a line torn by a crash or written by anything else is left out."""
+        for folder in dict.fromkeys((self.path, self._spill)):
+            with contextlib.suppress(OSError), open(_own_file(folder / "findings.jsonl"), "rb") as file:
+                for line in file:
+                    with contextlib.suppress(ValueError, RecursionError):
+                        item = json.loads(line)
+                        if isinstance(item, dict):
+                            yield item
 
     def findings(self) -> list[Finding]:
         """The findings so far, the last one for each host and check."""
         found: dict[tuple[str, str], Finding] = {}
         for line in self.lines():
-            if "finding" in line:
-                item = line["finding"]
+            item: Any = line.get("finding")
+            if is_finding(item):
                 found[item["host"], item["check"]] = item
         return list(found.values())
 
@@ -144,8 +162,9 @@ class Run:
     def mark_unreachable(self, host: str) -> None:
         """Remember that the host did not answer."""
         mark = self._unreachable_mark(host)
-        mark.parent.mkdir(mode=0o700, exist_ok=True)
-        mark.touch()
+        with contextlib.suppress(OSError):  # then each further attempt costs its time, and nothing else
+            mark.parent.mkdir(mode=0o700, exist_ok=True)
+            mark.touch()
 
     def is_unreachable(self, host: str) -> bool:
         """Whether the host did not answer earlier in this run."""
@@ -155,16 +174,30 @@ class Run:
 
     def read(self) -> Record:
         """The record. Raises OSError or ValueError when there is none to read."""
-        record: Record = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-            raise ValueError(f"{self.path / 'run.json'}: not a run record of schema {SCHEMA}")
+        path = self.home / "run.json"
+        if self.home != self.path:
+            _own_file(path)
+        try:
+            record: Record = json.loads(path.read_text(encoding="utf-8"))
+        except RecursionError:
+            raise ValueError(f"{path}: not a run record") from None
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA or not _is_record(record):
+            raise ValueError(f"{path}: not a run record of schema {SCHEMA}")
         if record["state"] == "running" and not _is_alive(record):
             record["state"] = "killed"
         return record
 
     def write(self, record: Record) -> None:
-        """Keep the record. Raises OSError."""
-        _write(self.path / "run.json", json.dumps(record, ensure_ascii=False, indent=1, default=str) + "\n")
+        """Keep the record; in the temporary folder, with a note, when its own takes no more. Raises OSError when neither does."""
+        try:
+            _write(self.home / "run.json", _as_text(record))
+        except OSError as error:
+            if self.home == self._spill:
+                raise
+            text = message("run.state_unwritable", path=str(state_dir()), reason=error.strerror or str(error))
+            record["notes"] = [*record.get("notes", ()), text]
+            fallback_folder()
+            _write(_own_folder(self._spill) / "run.json", _as_text(record))
 
     def finish(self, state: str = "complete", hosts: Iterable[str] = (), **more: Any) -> Record:
         """End the run: put findings, counts and hosts into the record and write it.
@@ -182,12 +215,12 @@ class Run:
                 item = finding("host.seen", "reachable", "unknown", text)
                 item.update(host=host, summary=catalogue.tell(text), remedy=catalogue.remedy(item) or None)
                 found.append(item)
-        problems = [text for line in self.lines() if "problem" in line for text in line["problem"].splitlines()]
+        problems = [text for line in self.lines() if "problem" in line for text in str(line["problem"]).splitlines()]
         notes = [line["note"] for line in self.lines() if "note" in line]
         record.update(
             state="failed" if problems and state == "complete" else state,
             end=utc_now(),
-            seconds=round(time.time() - record["started_at"], 1),
+            seconds=max(0.0, round(time.time() - record["started_at"], 1)),  # the clock may have been set back
             expected_hosts=expected,
             problems=list(dict.fromkeys([*record.get("problems", ()), *problems])),
             notes=[*record.get("notes", ()), *notes],
@@ -199,6 +232,47 @@ class Run:
         )
         self.write(record)
         return record
+
+
+def is_finding(item: Any) -> bool:
+    """Whether it has what every finding has; a file of the state folder may hold anything."""
+    return isinstance(item, dict) and all(isinstance(item.get(key), str) for key in ("host", "check")) and item.get("status") in STATUSES
+
+
+def _is_record(record: Record) -> bool:
+    if not all(isinstance(record.get(key), str) for key in ("id", "runbook", "system", "state", "start")):
+        return False
+    if not isinstance(record.get("started_at"), (int, float)) or record.get("status", "ok") not in STATUSES:
+        return False
+    found = record.get("findings", [])
+    return isinstance(found, list) and all(map(is_finding, found))
+
+
+def _as_text(record: Record) -> str:
+    return json.dumps(record, ensure_ascii=False, indent=1, default=str) + "\n"
+
+
+def _own_file(path: Path) -> Path:
+    """The path of a file. Raises OSError when there is none, or one of another user."""
+    if path.stat().st_uid not in (os.getuid(), 0):
+        raise PermissionError(13, "a file of another user", str(path))
+    return path
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Add whole lines or nothing, beside other processes. Raises OSError."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        before = os.fstat(handle).st_size
+        try:
+            while data:
+                data = data[os.write(handle, data) :]
+        except OSError:
+            os.ftruncate(handle, before)
+            raise
+    finally:
+        os.close(handle)
 
 
 def count(found: Iterable[Finding]) -> dict[str, int]:
@@ -259,14 +333,10 @@ def create(runbook: str, system: str, pid: int, **more: Any) -> Run:
     identifier = new_id(runbook, system)
     notes: list[Message] = []
     try:
-        root = _own_folder(state_dir())
-        folder = _own_folder(_own_folder(root / "runs") / identifier)
+        run = Run(_own_folder(_own_folder(_own_folder(state_dir()) / "runs") / identifier))
     except OSError as error:
-        text = message("run.state_unwritable", path=str(state_dir()), reason=error.strerror or str(error))
-        notes.append(text)
-        root = _own_folder(fallback_dir())
-        folder = _own_folder(_own_folder(root / "runs") / identifier)
-    run = Run(folder)
+        notes.append(message("run.state_unwritable", path=str(state_dir()), reason=error.strerror or str(error)))
+        run = Run(_own_folder(_own_folder(fallback_folder() / "runs") / identifier))
     record = {
         "schema": SCHEMA,
         "id": identifier,
@@ -282,7 +352,11 @@ def create(runbook: str, system: str, pid: int, **more: Any) -> Run:
         **more,
     }
     run.write(record)
-    return run
+    if run.home == run.path:
+        return run
+    with contextlib.suppress(OSError):  # there was space for a folder, and for no file
+        run.path.rmdir()
+    return Run(run.home)
 
 
 def _user() -> str:
@@ -304,7 +378,7 @@ def current() -> Run | None:
     """The run that this process works for: the command's, else the one its ansible-playbook has started."""
     if os.environ.get(RUN_VARIABLE):
         run = Run(Path(os.environ[RUN_VARIABLE]))
-        return run if (run.path / "run.json").exists() else None
+        return run if (run.home / "run.json").exists() else None
     for pid in (os.getppid(), os.getpid()):
         for mark in _marks(pid):
             with contextlib.suppress(OSError):
@@ -319,10 +393,14 @@ def start(runbook: str, system: str, **more: Any) -> Run:
     if run is None:
         pid = os.getppid()
         run = create(runbook, system, pid, **more)
-        mark = run.path.parent.parent / "live" / f"{pid}-{process_start(pid)}"
-        _own_folder(mark.parent)
-        _write(mark, str(run.path))
-        _sweep(mark.parent)
+        name = f"{pid}-{process_start(pid)}"
+        for root in dict.fromkeys((run.path.parent.parent, fallback_dir())):
+            with contextlib.suppress(OSError):
+                _own_folder(root)
+                _write(_own_folder(root / "live") / name, str(run.path))
+                _sweep(root / "live")
+                return run
+        raise OSError(28, "neither takes the mark of the run", f"{state_dir()}, {fallback_dir()}")
     return run
 
 

@@ -40,6 +40,8 @@ def collect(value: Any, hidden: bool = False) -> set[str]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             found |= collect(item, hidden)
+    elif hidden and isinstance(value, int) and not isinstance(value, bool):
+        found |= {str(value)} if len(str(value)) >= 6 else set()
     elif isinstance(value, str):
         if hidden or (_VaultedValue is not None and _VaultedValue.is_tagged_on(value)):
             found.add(str(value))

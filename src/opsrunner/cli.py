@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from opsrunner import __version__, runbooks, running, schedule
+from opsrunner import __version__, output, runbooks, running, schedule
 from opsrunner import commands as handlers
-from opsrunner.errors import EXIT_INTERRUPTED, EXIT_USAGE, RefusalError, unknown
+from opsrunner.errors import EXIT_INTERRUPTED, EXIT_USAGE, RefusalError, UsageError, unknown
 
 #: Parts of a runbook that are asked for often.
 SHORTCUTS = {
@@ -30,7 +33,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Tell what is wrong and how to be told more."""
-        self.exit(EXIT_USAGE, f"{self.prog}: {message}\nSee {self.prog} --help.\n")
+        choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if choice:
+            nearest = difflib.get_close_matches(choice[1], re.findall(r"'([^']*)'", choice[2]), 1)
+            message += f" (did you mean {nearest[0]}?)" if nearest else ""
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def _run_options() -> Parser:
@@ -146,25 +153,57 @@ def _add_inventories(commands: Any) -> None:
     one.add_argument("--idle", type=_positive, default=30, metavar="MINUTES", help="ends after so long without a request (default: 30)")
 
 
+def _stand() -> None:
+    """Raises RefusalError when the folder one stands in is gone: nothing can be found or run from there."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise RefusalError(f"the folder you stand in cannot be used ({error.strerror}): change to another one") from None
+
+
+def _unexpected(command: argparse.ArgumentParser, given: argparse.Namespace, word: str) -> UsageError:
+    if not word.startswith("-"):
+        return UsageError(f"{given.command}: {word!r} is one word too many")
+    name = word.partition("=")[0]
+    options = [option for action in command._actions for option in action.option_strings]
+    nearest = difflib.get_close_matches(name, options, 1)
+    told = f" (did you mean {nearest[0]}?)" if nearest else ""
+    passed = "; an option of ansible-playbook goes behind --" if hasattr(given, "runbook") else ""
+    return UsageError(f"{given.command}: unknown option {name}{told}{passed}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
+    output.prepare()
     words = list(sys.argv[1:] if argv is None else argv)
     extra: list[str] = []
     if "--" in words:
         cut = words.index("--")
         words, extra = words[:cut], words[cut + 1 :]
     try:
+        _stand()
         known = runbooks.find()
         name = next((word for word in words if not word.startswith("-")), None)
+        if name and words[0].startswith("-") and words[0] not in ("-h", "--help", "--version"):
+            raise UsageError("the command comes before its options: opsrunner COMMAND " + words[0] + " …")
         if name and name.endswith((".yml", ".yaml")) and Path(name).is_file():
             known[name] = runbooks.from_file(Path(name))
         top = parser(known)
         commands = next(action for action in top._actions if isinstance(action, argparse._SubParsersAction))
         if name is not None and name not in commands.choices:
             raise unknown(name, list(commands.choices), "command or runbook")
-        given = top.parse_args(words)
+        given, left = top.parse_known_args(words)
+        if left:
+            raise _unexpected(commands.choices[given.command], given, left[0])
+        if extra and not hasattr(given, "runbook"):
+            raise UsageError(f"{given.command} takes nothing after --")
         status: int = given.handler(given, extra)
+        sys.stdout.flush()
         return status
+    except OSError as error:
+        if not output.is_lost(error):
+            raise
+        return output.lost(error)
     except RefusalError as error:
         print(f"opsrunner: {error}", file=sys.stderr)
         return error.status

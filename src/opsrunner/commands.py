@@ -62,7 +62,7 @@ def import_run(given: argparse.Namespace, _extra: Sequence[str]) -> int:
         run = importing.keep(importing.read(text), given.language)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{given.file}: {getattr(error, 'strerror', None) or error}") from None
-    print(run.path / "report.html")
+    print(run.home / "report.html")
     return 0
 
 

@@ -78,10 +78,10 @@ class Tally:
 
     def _take(self, line: bytes) -> None:
         try:
-            item = json.loads(line).get("finding")
-        except ValueError:
+            item = json.loads(line)["finding"]
+        except (ValueError, LookupError, TypeError):
             return
-        if not item:
+        if not runs.is_finding(item):
             return
         key = (item["host"], item["check"])
         self._statuses[key] = item["status"]
@@ -249,4 +249,4 @@ def colored(out: TextIO) -> bool:
 
 def is_terminal(out: TextIO) -> bool:
     """Whether lines there can be redrawn."""
-    return out.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    return bool(out and out.isatty()) and os.environ.get("TERM", "dumb") != "dumb"

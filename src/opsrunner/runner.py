@@ -8,7 +8,6 @@ from __future__ import annotations
 import collections
 import configparser
 import contextlib
-import json
 import locale
 import os
 import re
@@ -23,6 +22,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+import yaml
+
 from opsrunner import _collection
 from opsrunner._collection import catalogue, findings, run_arguments, runs, secrets
 from opsrunner.progress import Event, Progress
@@ -33,6 +34,8 @@ from opsrunner.systems import System
 GRACE = 20.0
 _POLL = 0.3
 _FOLDER = ".runner"
+#: Bytes that ansible-runner may need for a run.
+_ROOM = 16 * 1024 * 1024
 _TAIL = 200
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -153,14 +156,16 @@ def carry_out(job: Job, run: runs.Run, watcher: Watcher, language: str | None = 
     with _signals(stop.on_signal):
         code = None
         try:
-            _sweep(run.path.parent)
+            for kept in (run.path.parent, runs.fallback_dir() / "runs"):
+                _sweep(kept)
             code = _ansible(job, run, on_event, stop)
         except OSError as error:
             run.add_problem(_tell("run.not_started", reason=f"{error.filename or ''} {error.strerror or error}".strip()))
         finally:
             if stop.count:
                 stop.kill()
-            shutil.rmtree(run.path / _FOLDER, ignore_errors=True)
+            for folder in (run.path, runs.fallback_dir() / "runs" / run.id):
+                shutil.rmtree(folder / _FOLDER, ignore_errors=True)
         return _end(run, progress, stop, code, list(tail), job, language)
 
 
@@ -176,8 +181,7 @@ def _ansible(job: Job, run: runs.Run, on_event: Callable[[Event], bool], stop: S
     """ansible-playbook's exit status; None when it was killed."""
     from ansible_runner.interface import init_runner  # here: showing a run needs none of it
 
-    folder = run.path / _FOLDER
-    folder.mkdir(mode=0o700)
+    folder = _workplace(run)
 
     def on_status(status: Mapping[str, Any], runner_config: Any) -> None:
         if status["status"] == "running":  # the file with the whole environment and every -e in clear
@@ -206,6 +210,18 @@ def _ansible(job: Job, run: runs.Run, on_event: Callable[[Event], bool], stop: S
         del runner.config.env["ANSIBLE_HOST_KEY_CHECKING"]  # ansible-runner turns the check off by default
     runner.run()
     return None if runner.status == "canceled" else runner.rc
+
+
+def _workplace(run: runs.Run) -> Path:
+    """A folder for ansible-runner: the run's own, or the temporary one when there is no space. Raises OSError."""
+    folder = run.path
+    if shutil.disk_usage(folder).free < _ROOM:
+        spare = runs.fallback_folder()
+        if shutil.disk_usage(spare).free > shutil.disk_usage(folder).free:
+            folder = spare / "runs" / run.id
+    folder = folder / _FOLDER
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
 
 
 def _inventory(system: System) -> str:
@@ -258,9 +274,13 @@ def _end(run: runs.Run, progress: Progress, stop: Stop, code: int | None, tail: 
     """Bring the record to its end, if the playbook has not."""
     record = run.read()
     more: dict[str, Any] = {"task_stats": progress.stats} if progress.stats else {}
+    from opsrunner._collection import reports  # here: they are needed only when the playbook wrote none
+
     if record["state"] != "running":
+        record.update(more)
+        if "artifacts" not in record:  # stopped while the reports were written
+            return reports.publish(run, record, language or record.get("language") or "en")[1]
         if more:
-            record.update(more)
             run.write(record)
         return record
     state = "complete"
@@ -271,11 +291,9 @@ def _end(run: runs.Run, progress: Progress, stop: Stop, code: int | None, tail: 
     elif code != 0 and not any("problem" in line for line in run.lines()):
         reason = secrets.mask_text(_reason(progress, tail), job.hidden)
         run.add_problem(_tell("run.ansible_failed", code="-" if code is None else code, reason=reason))
-    elif not progress.stats:
+    elif not progress.stats and not any("problem" in line for line in run.lines()):
         run.add_problem(_tell("run.nothing"))
     record = run.finish(state, **more)
-    from opsrunner._collection import reports  # here: they are needed only when the playbook wrote none
-
     return reports.publish(run, record, language or record.get("language") or "en")[1]
 
 
@@ -315,17 +333,28 @@ def hidden_values(passwords: Iterable[str], extra_vars: Iterable[str]) -> frozen
     """What must not show in texts of Ansible that the record keeps: passwords, and the values of extra variables."""
     hidden = {word for word in passwords if len(word) >= 3}
     for given in extra_vars:
-        try:
-            data = json.loads(given)
-        except ValueError:
-            try:
-                words = shlex.split(given)
-            except ValueError:
-                words = given.split()
-            data = dict(word.partition("=")[::2] for word in words)
+        data = _extra_data(given)
         hidden |= secrets.collect(data)
         hidden |= {text for text in _texts(data) if len(text) >= _LEAST_HIDDEN}
     return frozenset(hidden)
+
+
+def _extra_data(given: str) -> Any:
+    """What ``-e`` gives: JSON, YAML, ``@file`` of either, ``name=value`` words. A vaulted file tells nothing here."""
+    text = given.strip()
+    if text.startswith("@"):
+        try:
+            text = Path(text[1:]).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError, RuntimeError):
+            return {}
+    if given.startswith("@") or text.startswith(("{", "[")):
+        with contextlib.suppress(yaml.YAMLError, RecursionError):
+            return yaml.safe_load(text)
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        words = text.split()
+    return dict(word.partition("=")[::2] for word in words)
 
 
 def _texts(data: Any) -> Iterator[str]:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from opsrunner import live, runbooks, systems
+from opsrunner import live, output, runbooks, systems
 from opsrunner.errors import RefusalError
 
 _PASSED = {
@@ -103,7 +103,7 @@ def run_runbook(given: argparse.Namespace, extra: Sequence[str]) -> int:
     finally:
         watcher.close()
     status = runs.exit_status(record, given.fail_on or record.get("fail_on") or "unknown")
-    _tell(given, run, record, status)
+    output.say(lambda: _tell(given, run, record, status))
     return status
 
 

@@ -31,11 +31,13 @@ def folders() -> list[Path]:
 
 def _names() -> list[tuple[str, Path]]:
     """Every run's id and folder, newest first."""
-    found: list[tuple[str, Path]] = []
+    found: dict[str, Path] = {}
     for state in folders():
         with contextlib.suppress(OSError):
-            found += [(entry.name, Path(entry.path)) for entry in os.scandir(state / "runs") if runs.RUN_ID.match(entry.name)]
-    return sorted(found, reverse=True)
+            for entry in os.scandir(state / "runs"):
+                if runs.RUN_ID.match(entry.name):
+                    found.setdefault(entry.name, Path(entry.path))
+    return sorted(found.items(), reverse=True)
 
 
 def _readable(system: str | None, runbook: str | None) -> Iterator[tuple[runs.Run, runs.Record]]:
