@@ -41,7 +41,7 @@ def findings_of(outcome: Outcome, now: float) -> List[Finding]:
         item = judged.value(value, wanted.get(value) or CheckSpec(value, None, None, None), blocked)
         if item is not None:
             found.append(item)
-    for pattern in spec.patterns:
+    for pattern in spec.patterns if not judged.absent else ():
         found += judged.pattern(pattern)
     for item in found:
         item["remedy"] = item["remedy"] or spec.remedy
@@ -163,7 +163,7 @@ class _Judge:
     def _reason(self, blocked: Optional[Finding]) -> Optional[findings.Message]:
         if blocked is not None:
             return message("reason.log_unfit" if blocked["message"] == "log.format" else "reason.log_untimed")
-        if self.unread or (self.nothing and not self.absent):
+        if not self.absent and (self.unread or self.nothing):
             code = self.outcome.problems[0].code if self.outcome.problems else "missing"
             return message("reason.log_" + code, detail=self.outcome.problems[0].detail if self.outcome.problems else "")
         return None

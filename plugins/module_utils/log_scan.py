@@ -769,19 +769,27 @@ class Scanner:
             raw = data[start : data.find(b"\n", start)]
             line = raw.decode("utf-8", "replace")
             record: Optional[Record] = None
-            text: Optional[str] = line
+            text = line
             if self.is_json:
                 record = self.record(line)
                 text = record.message if record is not None and record.message is not None else line
+            is_read = self.is_json
             time: Optional[float] = record.time if record is not None else None
-            is_timed = self.is_json
+            is_timed = is_read
             for look in self.looks:
-                found = look.spec.regex.search(text or "")
+                shown = text
+                found = look.spec.regex.search(text)
+                if found is None and look.anchored and not self.is_json:
+                    # "^" may mean where the message begins.
+                    if not is_read:
+                        record, is_read = self.record(line), True
+                    shown = record.message if record is not None and record.message is not None else ""
+                    found = look.spec.regex.search(shown)
                 if found is None:
                     continue
                 if not is_timed:
                     time, is_timed = self._line_time(raw, line), True
-                self.tally.match(look.spec.name, time, text or "", found.group(look.value) if look.value else None)
+                self.tally.match(look.spec.name, time, shown, found.group(look.value) if look.value else None)
 
     def _line_time(self, raw: bytes, line: str) -> Optional[float]:
         """The time of one line of a text format."""
@@ -801,6 +809,7 @@ class Look:
         self.spec = spec
         self.literal = literal_of(spec.regex).encode("utf-8")
         self.value = spec.regex.groupindex.get("value", 0)
+        self.anchored = any(sign in spec.regex.pattern for sign in ("^", "\\A", "(?<"))
 
 
 def literal_of(regex: re.Pattern[str]) -> str:
