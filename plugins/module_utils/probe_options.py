@@ -145,6 +145,7 @@ def argument_spec() -> Dict[str, Any]:
     """The suboptions of ``probes`` for a module's argument spec. Defaults depend on the type: :func:`read_probes` sets them."""
     spec = {name: _spec_of(option) for name, option in _OPTIONS.items()}
     spec["name"]["required"] = spec["type"]["required"] = True
+    spec["client_key"]["no_log"] = False  # the path of a key, not the key
     return spec
 
 

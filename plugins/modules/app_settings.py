@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_settings
 short_description: Put an application's settings in force, and back when it does not come up with them
+version_added: 0.1.0
 description:
   - Writes settings files from data and from what the host has. A file is read by its format's own parser, and by a command of yours,
     before it replaces the old one.
@@ -16,7 +17,7 @@ description:
     settings return and the service is started with them.
   - What was at a path before is kept, and comes back byte for byte when the settings become V(absent).
 author:
-  - opsrunner contributors
+  - opsrunner maintainers (@opsrunner)
 extends_documentation_fragment:
   - opsrunner.runbook.change
 options:

@@ -9,11 +9,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: backup_status
 short_description: Judge backups by age, size, completeness and proof
+version_added: 0.1.0
 description:
   - Looks at the folder of each backup and judges the newest one - is it fresh, of a likely size, complete, and was it proved.
   - Reads manifests and the ends of files, never whole backups.
 author:
-  - opsrunner contributors
+  - opsrunner maintainers (@opsrunner)
 extends_documentation_fragment:
   - opsrunner.runbook.check
 options:

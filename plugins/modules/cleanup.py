@@ -9,13 +9,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: cleanup
 short_description: Remove or compress old files below listed folders, and tell the space won
+version_added: 0.1.0
 description:
   - Removes or compresses the files below a rule's root that match its patterns and are old enough, and nothing else.
   - Links are never followed, a root is never removed itself, other file systems are not entered, open files stay, and so does
     everything that a protected pattern names.
   - Files are removed only with V(cleanup) in O(confirm). Without it, and in check mode, it is told exactly what would go.
 author:
-  - opsrunner contributors
+  - opsrunner maintainers (@opsrunner)
 extends_documentation_fragment:
   - opsrunner.runbook.change
 options:

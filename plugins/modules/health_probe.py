@@ -9,11 +9,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: health_probe
 short_description: Probe HTTP, TCP, TLS, DNS, ports, processes, units, files and commands, all at once
+version_added: 0.1.0
 description:
   - Makes all probes of a host in one call, concurrently and under one deadline. Each yields a finding C(<type>.<name>).
   - A probe that could not be made is V(unknown) and says what it would need; a failed one says how far it came.
 author:
-  - opsrunner contributors
+  - opsrunner maintainers (@opsrunner)
 extends_documentation_fragment:
   - opsrunner.runbook.check
 options:

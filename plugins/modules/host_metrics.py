@@ -9,12 +9,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: host_metrics
 short_description: Judge a host's CPU, memory, disks, connections, network, OOM kills and core dumps
+version_added: 0.1.0
 description:
   - Looks at the host once, within O(interval), and judges everything against O(limits).
   - Reads C(psutil) where it is installed and C(/proc) where not; the numbers are the same.
   - A mount that does not answer within O(timeout) seconds is reported as V(unknown) by name and holds up nothing else.
 author:
-  - opsrunner contributors
+  - opsrunner maintainers (@opsrunner)
 extends_documentation_fragment:
   - opsrunner.runbook.check
 options:

@@ -10,7 +10,8 @@ DOCUMENTATION = r"""
 module: log_stats
 short_description: Count, time and judge what logs say
 version_added: 0.1.0
-author: opsrunner contributors (@opsrunner)
+author:
+  - opsrunner maintainers (@opsrunner)
 description:
   - Reads log files (globs, rotated and compressed siblings too), the journal, or what a command prints, in one pass, next to the
     service and in little memory, and returns findings with four states.
@@ -127,12 +128,12 @@ summaries:
   type: dict
 """
 
-import time  # noqa: E402
+import time
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.log_main import log_stats  # noqa: E402
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError  # noqa: E402
+from ansible_collections.opsrunner.runbook.plugins.module_utils.log_main import log_stats
+from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 
 
 def main() -> None:

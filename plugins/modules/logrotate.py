@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: logrotate
 short_description: Put logrotate policies in force, and look at the logs they are for
+version_added: 0.1.0
 description:
   - Writes policies to C(/etc/logrotate.d), each checked by logrotate itself together with the rest of its configuration before
     anything is replaced. All policies are changed or none.
@@ -17,7 +18,7 @@ description:
   - Tells logs that are too large or too old, and whether anything runs logrotate.
   - Rotates only when asked to with O(force), and then sees that the service writes to the new file.
 author:
-  - opsrunner contributors
+  - opsrunner maintainers (@opsrunner)
 extends_documentation_fragment:
   - opsrunner.runbook.change
 options:

@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: schedule
 short_description: Put scheduled jobs in force as systemd timers or cron lines, and tell what became of their runs
+version_added: 0.1.0
 description:
   - Makes each job a service and a timer of systemd, or a line of cron. Two runs under the same lock never overlap, each ends at its
     time limit, and its start, end and exit status are recorded on the host.
@@ -16,7 +17,7 @@ description:
   - A job that is V(absent) leaves nothing behind; what was at its paths before comes back byte for byte.
   - Tells failed runs, runs that were cut short or skipped, and runs that were missed.
 author:
-  - opsrunner contributors
+  - opsrunner maintainers (@opsrunner)
 extends_documentation_fragment:
   - opsrunner.runbook.change
 options:

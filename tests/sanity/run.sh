@@ -19,7 +19,7 @@ export PIP_CACHE_DIR=${PIP_CACHE_DIR:-$top/.cache/pip}
 # Only what the collection ships; what is deleted here must not live on in the copy.
 rm -rf "$copy"
 mkdir -p "$copy"
-git ls-files -z --cached --others --exclude-standard -- galaxy.yml README.md CHANGELOG.md LICENSE changelogs meta playbooks plugins roles tests/sanity tests/unit |
+git ls-files -z --cached --others --exclude-standard -- galaxy.yml README.md CHANGELOG.md LICENSE changelogs meta playbooks plugins roles tests/sanity |
   while IFS= read -r -d '' file; do [ ! -f "$file" ] || printf '%s\0' "$file"; done |
   tar --null --files-from=- -cf - | tar -C "$copy" -xf -
 
