@@ -255,6 +255,37 @@ def test_a_failure_at_every_change_in_turn_leaves_the_old_state(host, monkeypatc
     assert not managed_files.interrupted("app_settings", host.transactions)
 
 
+@pytest.mark.parametrize("killed_at", [1, 2, 3, "restart"])
+def test_a_run_that_was_killed_is_taken_back_by_the_next_one(host, monkeypatch, killed_at):
+    settings_run.carry_out(parse(APP), host, check_mode=False)
+    before = files_of(host)
+    second = {"name": "two", "path": "/etc/two.json", "format": "json", "values": {"a": 1}}
+    child = os.fork()
+    if not child:
+        real, step, start = managed_files.Transaction.put, [0], host.run.start
+
+        def put(self, after, validate=None):
+            step[0] += 1
+            if step[0] == killed_at:
+                os._exit(9)
+            real(self, after, validate)
+
+        def restart():
+            if killed_at == "restart":
+                os._exit(9)
+            start()
+
+        monkeypatch.setattr(managed_files.Transaction, "put", put)
+        monkeypatch.setattr(host.run, "start", restart)
+        settings_run.carry_out(parse({**APP, "values": {"A": 2}}, second), host, check_mode=False)
+        os._exit(0)
+    assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 9
+    result = settings_run.carry_out(parse(APP), host, check_mode=False)
+    assert by_check(result)["settings.change"] == ("warning", "change.interrupted")
+    assert files_of(host) == before
+    assert by_check(result)["settings.app.effective"] == ("ok", "settings.effective")
+
+
 def test_what_the_own_command_refuses_changes_nothing(host):
     before = files_of(host)
     host.run.fail = "checker"

@@ -337,6 +337,30 @@ def test_a_failure_at_every_change_in_turn_leaves_the_old_state(host, monkeypatc
     assert failures >= 12
 
 
+@pytest.mark.parametrize("killed_at", [1, 3, 5, 7])
+def test_a_run_that_was_killed_is_taken_back_by_the_next_one(host, monkeypatch, killed_at):
+    schedule_run.carry_out(parse(JOB), host, check_mode=False)
+    before = tree(host)
+    wanted = parse({**JOB, "calendar": ["*-*-* 04:00:00"]}, {**JOB, "name": "second"})
+    child = os.fork()
+    if not child:
+        real, step = managed_files.Transaction.put, [0]
+
+        def put(self, after, validate=None):
+            step[0] += 1
+            if step[0] == killed_at:
+                os._exit(9)
+            real(self, after, validate)
+
+        monkeypatch.setattr(managed_files.Transaction, "put", put)
+        schedule_run.carry_out(wanted, host, check_mode=False)
+        os._exit(0)
+    assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 9
+    result = schedule_run.carry_out(parse(JOB), host, check_mode=False)
+    assert by_check(result)["schedule.change"] == ("warning", "change.interrupted")
+    assert tree(host) == before
+
+
 @pytest.mark.parametrize(
     ("records", "result", "age"),
     [
