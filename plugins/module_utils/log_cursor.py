@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -22,7 +23,7 @@ TAIL = 256
 Entry = Dict[str, Any]
 
 
-class Busy(Exception):
+class Busy(Exception):  # noqa: N818  # a state, not a fault
     """Another run reads the same log now."""
 
 
@@ -91,7 +92,7 @@ def same_plain(item: File, entry: Entry) -> bool:
 
 def _same_packed(item: File, entry: Entry, unpack: Callable[[File], Iterator[bytes]]) -> bool:
     # A whole head of 1 KiB is told from its beginning alone: unpacking 10 GB only to look at its end is too dear.
-    wanted = HEAD if entry["offset"] >= HEAD else entry["offset"]
+    wanted = min(HEAD, entry["offset"])
     data = b""
     chunks = unpack(item)
     try:
@@ -171,7 +172,7 @@ class State:
                 if not isinstance(entry["offset"], int) or entry["offset"] < 0:
                     return empty, False
                 for key in ("path", "live", "device", "inode", "size", "mtime", "packed", "done", "head", "tail"):
-                    entry[key]  # noqa: B018
+                    entry[key]
             return {**empty, "files": found["files"], "journal": str(found.get("journal") or "")}, True
         except FileNotFoundError:
             return empty, True
@@ -189,10 +190,8 @@ class State:
                 os.fsync(file.fileno())
             os.replace(partial, self.path)
         except OSError:
-            try:
+            with contextlib.suppress(OSError):
                 os.unlink(partial)
-            except OSError:
-                pass
             raise
         folder = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -90,7 +90,9 @@ class _Judge:
         if self.absent:
             return self._finding("source", "ok", message("log.absent", log=spec.name), evidence={"log_paths": list(spec.paths)})
         if problems:
-            evidence["log_problems"] = [" ".join(part for part in (problem.path, problem.code, problem.detail) if part) for problem in problems[:10]]
+            evidence["log_problems"] = [
+                " ".join(part for part in (problem.path, problem.code, problem.detail) if part) for problem in problems[:10]
+            ]
             evidence["log_lines"] = self.summary["lines"]
             first = problems[0]
             reason = message("reason.log_" + first.code, detail=first.detail)
@@ -105,9 +107,7 @@ class _Judge:
         return self._finding("source", "ok", text, value=self.summary["lines"], evidence=evidence)
 
     def _times(self) -> Dict[str, Any]:
-        return {
-            "log_" + name: findings.utc_now(self.summary[name]) for name in ("first", "last") if self.summary[name] is not None
-        }
+        return {"log_" + name: findings.utc_now(self.summary[name]) for name in ("first", "last") if self.summary[name] is not None}
 
     def cursor(self) -> Finding:
         """Whether the place where reading ended was found again and kept."""
@@ -253,12 +253,16 @@ class _Judge:
             evidence["log_buckets"] = _buckets(figures["edges"], figures["buckets"])
         if self.summary["slowest"].get(name):
             evidence["log_slowest"] = [
-                " ".join(part for part in (findings.utc_now(when) if when is not None else "-", _plain(slow), unit, identifier, text) if part)
+                " ".join(
+                    part for part in (findings.utc_now(when) if when is not None else "-", _plain(slow), unit, identifier, text) if part
+                )
                 for slow, when, identifier, text in self.summary["slowest"][name][: self.spec.newest]
             ]
         counted = what in ("count", "slow")
         identifier = "log.slow" if what == "slow" else "log.count" if what == "count" else "log.field"
-        text = message(identifier, log=self.spec.name, field=name, what=what, value=value, unit=unit, count=figures["count"], limit=figures["slow"])
+        text = message(
+            identifier, log=self.spec.name, field=name, what=what, value=value, unit=unit, count=figures["count"], limit=figures["slow"]
+        )
         return self._judged("%s.%s" % (what, name), value, "" if counted else unit, text, check, evidence)
 
     def _pattern_value(self, what: str, name: str, check: CheckSpec) -> Finding:
@@ -310,7 +314,9 @@ class _Judge:
             text = message("log.never", log=self.spec.name, pattern=pattern.name)
             status = "critical" if check.critical is not None else "warning"
             evidence = {"log_lines": self.summary["lines"], "log_files": self.outcome.files[:20]}
-            return self._finding(what, status, text, unit="s", warning=check.warning, critical=check.critical, evidence=evidence, remedy=check.remedy)
+            return self._finding(
+                what, status, text, unit="s", warning=check.warning, critical=check.critical, evidence=evidence, remedy=check.remedy
+            )
         age = max(0.0, self.now - figures["last"])
         text = message("log.age", log=self.spec.name, pattern=pattern.name, age=age)
         return self._judged(what, age, "s", text, check, evidence)

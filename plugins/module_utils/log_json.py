@@ -96,10 +96,10 @@ def number_of(value: Any) -> Optional[float]:
     """The finite number that a value is or spells; NaN where it is there but no number; None for null."""
     if value is None:
         return None
-    if isinstance(value, str) and not isinstance(value, _NotANumber):
-        if isinstance(value, Raw) or _NUMBER_TEXT.match(value.strip(" ")):
-            found = float(value)
-            return found if found - found == 0.0 else float("nan")
+    is_text = isinstance(value, str) and not isinstance(value, _NotANumber)
+    if is_text and (isinstance(value, Raw) or _NUMBER_TEXT.match(value.strip(" "))):
+        found = float(value)
+        return found if found - found == 0.0 else float("nan")
     return float("nan")
 
 
@@ -120,11 +120,11 @@ class Shape:
         self.key = "\x00".join(literals) + "\x01" + "".join(kind for _, kind, _ in values)
 
 
-class _Unlearnable(Exception):
+class _UnlearnableError(Exception):
     pass
 
 
-def learn(line: str) -> Optional[Shape]:
+def learn(line: str) -> Optional[Shape]:  # noqa: C901  # a small recursive descent
     """The shape of a line that :func:`read_object` took; None where no template should be made of it."""
     tokens = _TOKEN.findall(line)
     if len(tokens) > _MAX_TOKENS or "".join(tokens) != line:
@@ -142,26 +142,26 @@ def learn(line: str) -> Optional[Shape]:
     def take(path: Tuple[str, ...]) -> None:
         nonlocal place
         blank()
-        token = tokens[place]
+        piece = tokens[place]
         place += 1
-        if token in "{[":
+        if piece in "{[":
             if len(path) >= _MAX_DEPTH:
-                raise _Unlearnable
-            literals[-1] += token
-            inside(path, token == "{")
-        elif token[0] == '"':
-            values.append((path, "e" if "\\" in token else "s", token))
+                raise _UnlearnableError
+            literals[-1] += piece
+            inside(path, piece == "{")
+        elif piece[0] == '"':
+            values.append((path, "e" if "\\" in piece else "s", piece))
             literals.append("")
-        elif token in ("true", "false"):
-            values.append((path, "b", token))
+        elif piece in ("true", "false"):
+            values.append((path, "b", piece))
             literals.append("")
-        elif token == "null":
-            literals[-1] += token
-        elif re.match(NUMBER + r"\Z", token):
-            values.append((path, "n", token))
+        elif piece == "null":
+            literals[-1] += piece
+        elif re.match(NUMBER + r"\Z", piece):
+            values.append((path, "n", piece))
             literals.append("")
         else:
-            raise _Unlearnable
+            raise _UnlearnableError
         blank()
 
     def inside(path: Tuple[str, ...], is_object: bool) -> None:
@@ -180,15 +180,15 @@ def learn(line: str) -> Optional[Shape]:
                 key = tokens[place]
                 place += 1
                 if "\\" in key or key in seen:
-                    raise _Unlearnable
+                    raise _UnlearnableError
                 seen.add(key)
                 literals[-1] += key
                 blank()
                 literals[-1] += tokens[place]
                 place += 1
-                take(path + (key[1:-1],))
+                take((*path, key[1:-1]))
             else:
-                take(path + (number,))  # type: ignore[operator]  # never equal to a path of names
+                take((*path, number))  # type: ignore[arg-type]  # never equal to a path of names
                 number += 1
             literals[-1] += tokens[place]
             place += 1
@@ -197,7 +197,7 @@ def learn(line: str) -> Optional[Shape]:
 
     try:
         take(())
-    except (_Unlearnable, IndexError, RecursionError):
+    except (_UnlearnableError, IndexError, RecursionError):
         return None
     return Shape(literals, values) if place == len(tokens) else None
 

@@ -128,9 +128,11 @@ class LogSpec(NamedTuple):
 
 
 _KEYS = (
-    "name paths rotated journal command optional format regex prefix time_field time_format zone level_field level_map message_field "
-    "status_field id_field fields count_by error_levels error_statuses patterns checks window since until burst newest top cursor remedy"
-).split()
+    "name", "paths", "rotated", "journal", "command", "optional", "format", "regex", "prefix", "time_field",
+    "time_format", "zone", "level_field", "level_map", "message_field", "status_field", "id_field", "fields",
+    "count_by", "error_levels", "error_statuses", "patterns", "checks", "window", "since", "until", "burst", "newest",
+    "top", "cursor", "remedy",
+)  # fmt: skip
 _FIELD_KEYS = ("name", "unit", "buckets", "slow")
 _PATTERN_KEYS = ("name", "regex", "max_age", "unit", "warning", "critical", "remedy")
 _CHECK_KEYS = ("value", "warning", "critical", "remedy")
@@ -208,7 +210,10 @@ def _items(item: Mapping[str, Any], key: str, keys: Sequence[str], path: str) ->
     if not isinstance(value, (list, tuple)):
         raise OptionError("%s.%s" % (path, key), "%r is not a list" % (value,))
     return [
-        ("%s.%s[%d]" % (path, key, number), _known({"name": one} if isinstance(one, str) and "name" in keys else one, keys, "%s.%s[%d]" % (path, key, number)))
+        (
+            "%s.%s[%d]" % (path, key, number),
+            _known({"name": one} if isinstance(one, str) and "name" in keys else one, keys, "%s.%s[%d]" % (path, key, number)),
+        )
         for number, one in enumerate(value)
     ]
 
@@ -268,7 +273,7 @@ def _checks(item: Mapping[str, Any], path: str, fields: Sequence[FieldSpec], pat
             raise unknown_name(place + ".value", value, names, "value")
         if value in [check.value for check in found]:
             raise OptionError(place + ".value", "%r is judged twice" % value)
-        if value.startswith("slow.") and [field for field in fields if "slow." + field.name == value][0].slow is None:
+        if value in ["slow." + field.name for field in fields if field.slow is None]:
             raise OptionError(place + ".value", "the field has no slow limit", hint="fields[].slow")
         found.append(CheckSpec(value, *_thresholds(one, place), one.get("remedy")))
     return tuple(found)
@@ -295,7 +300,9 @@ def parse_log(item: Any, path: str, now: float, tables: Optional[Mapping[str, An
     if form == "regex":
         regex = check_regex(_text(item, "regex", path), path + ".regex")
         if not regex.groupindex:
-            raise OptionError(path + ".regex", "the regular expression names no group", hint="(?P<time>...) (?P<level>...) (?P<message>...)")
+            raise OptionError(
+                path + ".regex", "the regular expression names no group", hint="(?P<time>...) (?P<level>...) (?P<message>...)"
+            )
     elif "regex" in item:
         raise OptionError(path + ".regex", "only format regex takes a regular expression")
     if journal:
@@ -356,9 +363,7 @@ def _roles(item: Mapping[str, Any], path: str, form: str, regex: Optional[re.Pat
         if own:
             roles[role] = own
         elif regex is not None:
-            roles[role] = tuple(name for name in log_formats.JSON.roles[role] + ("time",) if name in regex.groupindex) if role == "time" else tuple(
-                name for name in (role, *log_formats.JSON.roles[role]) if name in regex.groupindex
-            )
+            roles[role] = tuple(name for name in dict.fromkeys((role, *log_formats.JSON.roles[role])) if name in regex.groupindex)
         elif form == "journal":
             roles[role] = tuple(log_formats.JOURNAL.roles[role])
         elif form == "guess":
@@ -387,9 +392,7 @@ def _fields_exist(
             raise unknown_name(place, name, names, "field")
 
 
-def _window(
-    item: Mapping[str, Any], path: str, now: float, tables: Optional[Mapping[str, Any]]
-) -> Tuple[Optional[float], Optional[float]]:
+def _window(item: Mapping[str, Any], path: str, now: float, tables: Optional[Mapping[str, Any]]) -> Tuple[Optional[float], Optional[float]]:
     since = until = None
     if "window" in item:
         if "since" in item:

@@ -20,7 +20,7 @@ MAX_LINE = 1024 * 1024
 COMPRESSED = (".gz", ".xz", ".zst")
 
 
-class Damaged(Exception):
+class Damaged(Exception):  # noqa: N818  # a state of a file
     """A stream that cannot be read to its end. ``reason``: an error text or a code of the catalogue."""
 
     def __init__(self, reason: str) -> None:
@@ -55,7 +55,9 @@ class Oversize(NamedTuple):
     head: bytes
 
 
-_ROTATION = re.compile(r"(?:[.-](?:[0-9]{1,4}|[0-9]{4}-?[0-9]{2}-?[0-9]{2}(?:[T._-]?[0-9]{2,6})?|[0-9]{10}))+(?:\.gz|\.xz|\.zst)?\Z|(?:\.gz|\.xz|\.zst)\Z")
+_ROTATION = re.compile(
+    r"(?:[.-](?:[0-9]{1,4}|[0-9]{4}-?[0-9]{2}-?[0-9]{2}(?:[T._-]?[0-9]{2,6})?|[0-9]{10}))+(?:\.gz|\.xz|\.zst)?\Z|(?:\.gz|\.xz|\.zst)\Z"
+)
 
 
 def compressed_suffix(path: str) -> str:
@@ -176,9 +178,7 @@ def _open_all(listed: Sequence[Tuple[str, str]]) -> Tuple[List[File], List[Probl
             os.close(fd)
             continue
         seen.add((status.st_dev, status.st_ino))
-        files.append(
-            File(path, live, fd, status.st_dev, status.st_ino, status.st_size, status.st_mtime, compressed_suffix(path))
-        )
+        files.append(File(path, live, fd, status.st_dev, status.st_ino, status.st_size, status.st_mtime, compressed_suffix(path)))
     return files, problems
 
 
@@ -200,11 +200,15 @@ def _same_start(copy: File, live: File) -> bool:
     size = min(copy.size, live.size)
     if size == 0:
         return False
-    return all(
-        os.pread(copy.fd, 4096, place) == os.pread(live.fd, 4096, place)
-        for place in (0, size // 2, max(0, size - 4096))
-        if place + 4096 <= size or place == 0 or place == max(0, size - 4096)
-    ) if size >= 4096 else os.pread(copy.fd, size, 0) == os.pread(live.fd, size, 0)
+    return (
+        all(
+            os.pread(copy.fd, 4096, place) == os.pread(live.fd, 4096, place)
+            for place in (0, size // 2, max(0, size - 4096))
+            if place + 4096 <= size or place == 0 or place == max(0, size - 4096)
+        )
+        if size >= 4096
+        else os.pread(copy.fd, size, 0) == os.pread(live.fd, size, 0)
+    )
 
 
 def last_line_end(fd: int, start: int, size: int) -> int:
@@ -286,7 +290,7 @@ def whole_lines(chunks: Iterable[bytes], max_line: int = MAX_LINE) -> Iterator[U
         yield b"".join(carry)
 
 
-def inflate(read: Callable[[int], bytes], suffix: str) -> Iterator[bytes]:
+def inflate(read: Callable[[int], bytes], suffix: str) -> Iterator[bytes]:  # noqa: C901  # one loop over the states of a stream
     """Decompress ``.gz`` or ``.xz``, several members too. Raises Damaged at the place where that is not possible."""
     if suffix == ".gz":
         import zlib
@@ -359,7 +363,7 @@ def stream(argv: Sequence[str], stdin: Optional[int], find: Optional[Callable[[s
         except OSError as error:
             raise Damaged("%s: %s" % (argv[0], error.strerror)) from None
         try:
-            assert child.stdout is not None  # noqa: S101
+            assert child.stdout is not None
             out = child.stdout.fileno()
             while True:
                 data = os.read(out, BLOCK)
@@ -403,7 +407,15 @@ def unpacked(item: File) -> Iterator[bytes]:
 
 def journal_command(units: Sequence[str], since: Optional[float], until: Optional[float], cursor: str = "") -> List[str]:
     """The command that prints the journal of units (globs too) as JSON lines, its own cursor last."""
-    command = ["journalctl", "--no-pager", "-q", "-o", "json", "--output-fields=MESSAGE,PRIORITY,_PID,_SYSTEMD_UNIT,SYSLOG_IDENTIFIER", "--show-cursor"]
+    command = [
+        "journalctl",
+        "--no-pager",
+        "-q",
+        "-o",
+        "json",
+        "--output-fields=MESSAGE,PRIORITY,_PID,_SYSTEMD_UNIT,SYSLOG_IDENTIFIER",
+        "--show-cursor",
+    ]
     for unit in units:
         command += ["-u", unit]
     if cursor:

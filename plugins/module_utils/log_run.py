@@ -146,14 +146,16 @@ class Reader:
         self.tally(log).formats[sample.format or "text"] += 1
 
     def _range(self, task: Task) -> None:
-        assert task.file is not None and task.sample is not None  # noqa: S101
+        assert task.file is not None
+        assert task.sample is not None
         if task.start == task.first:
             self._count_format(task.log, task.sample)
         chunks = log_read.range_chunks(task.file.fd, task.start, task.end, task.file.size, self.block, task.first)
         self._feed(self.scanner(task.log, task.sample), chunks)
 
     def _tail(self, task: Task) -> None:
-        assert task.file is not None and task.sample is not None  # noqa: S101
+        assert task.file is not None
+        assert task.sample is not None
         if task.start == task.first:
             self._count_format(task.log, task.sample)
         place, end = task.start, task.end
@@ -170,7 +172,7 @@ class Reader:
         self._feed(self.scanner(task.log, task.sample), chunks())
 
     def _packed(self, task: Task) -> None:
-        assert task.file is not None  # noqa: S101
+        assert task.file is not None
         head = tail = b""
         size = 0
 
@@ -394,9 +396,7 @@ def read_logs(
 
     ``workers``: number of processes (0: this one), default by size; ``block``, ``max_line``, ``range_size``: bytes.
     """
-    return [
-        _read_log(spec, limits, now, tables or {}, state_dir, keep_state, workers, block, max_line, range_size) for spec in specs
-    ]
+    return [_read_log(spec, limits, now, tables or {}, state_dir, keep_state, workers, block, max_line, range_size) for spec in specs]
 
 
 def _read_log(
@@ -432,7 +432,9 @@ def _read_log(
             try:
                 if spec.paths:
                     files, problems = log_read.open_files(spec.paths, spec.rotated)
-                planned = log_cursor.plan(files, saved["files"]) if spec.cursor else log_cursor.Plan([log_cursor.Start(0) for _ in files], [])
+                planned = (
+                    log_cursor.plan(files, saved["files"]) if spec.cursor else log_cursor.Plan([log_cursor.Start(0) for _ in files], [])
+                )
                 tasks, entries, unfit = _tasks(spec, files, planned.starts, saved, now, range_size)
                 work = Work(lambda: Reader((spec,), tables, now, limits.cpu, block, max_line), limits)
                 parts, ended = work.run(tasks, workers) if tasks else ([], "")

@@ -70,7 +70,8 @@ class Time(NamedTuple):
 
 
 _ISO = re.compile(
-    r"[0-9]{4}([-/])[0-9]{2}([-/])[0-9]{2}([T ])[0-9]{2}:[0-9]{2}:[0-9]{2}(?:([.,])[0-9]{1,9})?( ?(?:Z|z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?))?\Z"
+    r"[0-9]{4}([-/])[0-9]{2}([-/])[0-9]{2}([T ])[0-9]{2}:[0-9]{2}:[0-9]{2}(?:([.,])[0-9]{1,9})?"
+    r"( ?(?:Z|z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?))?\Z"
 )
 _CLF = re.compile(r"[0-9]{2}/[A-Za-z]{3}/[0-9]{4}:[0-9]{2}:[0-9]{2}:[0-9]{2}( (?:Z|[+-][0-9]{2}:?[0-9]{2}))?\Z")
 
@@ -223,7 +224,10 @@ class Scanner:
         return flat, b"".join(others), self._starts(template, flat) if template.minute else None
 
     def _starts(self, template: Template, flat: List[Any]) -> _Starts:
-        return {text: self.clock.minute(text.decode("ascii", "replace"), template.zone) for text in set(flat[template.minute :: template.stride])}
+        return {
+            text: self.clock.minute(text.decode("ascii", "replace"), template.zone)
+            for text in set(flat[template.minute :: template.stride])
+        }
 
     def tail(self, data: bytes) -> None:
         """Read a last line that has no newline: it counts when it can be read, and is known as partial when not."""
@@ -295,13 +299,14 @@ class Scanner:
         return self._json(text) if self.is_json else self._text(text)
 
     def _json(self, text: str) -> Optional[Record]:
-        found = log_json.read_object(text)
-        if found is None:
+        read = log_json.read_object(text)
+        if read is None:
             return None
+        found: Dict[str, Any] = read
 
         def role(names: Sequence[str]) -> Optional[str]:
-            path = log_json.first_path(found, names) if found is not None else None
-            return None if path is None else log_json.text_of(log_json.value_at(found, path))  # type: ignore[arg-type]
+            path = log_json.first_path(found, names)
+            return None if path is None else log_json.text_of(log_json.value_at(found, path))
 
         when = role(self.roles["time"])
         numbers = []
@@ -374,7 +379,7 @@ class Scanner:
         self.templates.sort(key=lambda item: -item.hits)
         return True
 
-    def _json_template(self, text: str) -> Optional[Tuple[str, Template]]:
+    def _json_template(self, text: str) -> Optional[Tuple[str, Template]]:  # noqa: C901  # one pass over the values of a line
         shape = log_json.learn(text)
         record = log_json.read_object(text)
         if shape is None or record is None:
@@ -408,8 +413,8 @@ class Scanner:
         for place, literal in enumerate(shape.literals):
             escaped = re.escape(literal)
             value = shape.values[place] if place < len(shape.values) else None
-            names = wanted.get(value[0], []) if value else []
-            is_slot = bool(names) and all(name.startswith("slot") for name in names)
+            asked = wanted.get(value[0], []) if value else []
+            is_slot = bool(asked) and all(name.startswith("slot") for name in asked)
             if open_piece and is_slot:
                 open_piece.append(escaped)
             else:
@@ -424,12 +429,12 @@ class Scanner:
                 continue
             _, kind, raw = value
             pattern = log_json.KINDS[kind]
-            if not names:
+            if not asked:
                 parts.append(pattern)
             elif is_slot:
                 open_piece.append("\x02%s\x03" % pattern)
-                piece_slots.append(tuple(int(name[4:]) for name in names))
-            elif names == ["time"] and kind in "sn":
+                piece_slots.append(tuple(int(name[4:]) for name in asked))
+            elif asked == ["time"] and kind in "sn":
                 way = time_pattern(raw[1:-1]) if kind == "s" and self.clock.pattern is None else None
                 if way is not None:
                     template.minute = template.groups + 1
@@ -441,9 +446,9 @@ class Scanner:
                     parts.append(template.group(pattern))
                     template.time = template.groups
             else:
-                number = kind == "n" and names[0].startswith("number") and _PLAIN_NUMBER.match(raw)
+                number = kind == "n" and asked[0].startswith("number") and _PLAIN_NUMBER.match(raw)
                 parts.append(template.group("\x05%s" % pattern if number else pattern))
-                for name in names:
+                for name in asked:
                     self._assign(template, name, kind)
         close_piece()
         self._decode_pieces(template, pieces, piece_slots)
@@ -627,14 +632,18 @@ class Scanner:
                     continue
                 messages = column(template.message) if messages is None and template.message else messages
                 ids = column(template.id) if ids is None and template.id else ids
-                tally.slow(index, value, time_at(row), self._text_of(ids[row]) if ids else None, self._text_of(messages[row]) if messages else None)
+                tally.slow(
+                    index, value, time_at(row), self._text_of(ids[row]) if ids else None, self._text_of(messages[row]) if messages else None
+                )
         if wrong:
             messages = column(template.message) if messages is None and template.message else messages
             ids = column(template.id) if ids is None and template.id else ids
             bad = compress(range(rows), map(wrong.__contains__, keys)) if keys is not None else range(rows)
             for row in bad:
                 facts = wrong[keys[row]] if keys is not None else next(iter(wrong.values()))
-                tally.error(time_at(row), facts, self._text_of(messages[row]) if messages else None, self._text_of(ids[row]) if ids else None)
+                tally.error(
+                    time_at(row), facts, self._text_of(messages[row]) if messages else None, self._text_of(ids[row]) if ids else None
+                )
 
     def _count(self, template: Template, column: Callable[[int], List[Any]], rows: int) -> Tuple[Optional[List[Any]], Dict[Any, Facts]]:
         tally = self.tally
@@ -853,5 +862,3 @@ def _byte_list(record: Dict[str, Any], names: Sequence[str]) -> Optional[str]:
         return bytes(int(item) for item in value).decode("utf-8", "replace") if value else "(list)"
     except (TypeError, ValueError):
         return "(list)"
-
-

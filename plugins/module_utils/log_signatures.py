@@ -39,7 +39,12 @@ def fold(message: str) -> str:
 
 
 _SECRETS = (
-    (re.compile(r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(\"?'?\s*[=:]\s*\"?'?)(?:(basic|bearer|digest|token|negotiate)\s+)?[^\"'\r\n]+"), r"\1\2" + MASK),
+    (
+        re.compile(
+            r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(\"?'?\s*[=:]\s*\"?'?)(?:(basic|bearer|digest|token|negotiate)\s+)?[^\"'\r\n]+"
+        ),
+        r"\1\2" + MASK,
+    ),
     (
         re.compile(
             r"(?i)([\w.-]*(?:passw(?:or)?d|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?)[\w.-]*)"

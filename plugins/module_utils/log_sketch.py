@@ -189,17 +189,14 @@ def quantile(summary: Mapping[str, Any], share: float) -> Optional[float]:
         if left < 0:
             estimate = sign * _middle(index) if sign else 0.0
             break
-    return min(max(estimate, summary["min"]), summary["max"])
+    clamped: float = min(max(estimate, summary["min"]), summary["max"])
+    return clamped
 
 
 def _rising(summary: Mapping[str, Any]) -> List[Any]:
     negative = sorted(((int(index), count) for index, count in summary["negative"].items()), reverse=True)
     positive = sorted((int(index), count) for index, count in summary["positive"].items())
-    return (
-        [(-1, index, count) for index, count in negative]
-        + [(0, 0, summary["zero"])]
-        + [(1, index, count) for index, count in positive]
-    )
+    return [(-1, index, count) for index, count in negative] + [(0, 0, summary["zero"])] + [(1, index, count) for index, count in positive]
 
 
 def figures(summary: Mapping[str, Any]) -> Dict[str, Any]:

@@ -13,8 +13,9 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import log_sketc
 from ansible_collections.opsrunner.runbook.plugins.module_utils.log_tally import SAMPLES, VERSION, Summary, coarsen, widen
 
 _ADDED = (
-    "bytes lines blank parsed unparsed oversize continued partial untimed outside records leveled level_errors statused status_errors errors"
-).split()
+    "bytes", "lines", "blank", "parsed", "unparsed", "oversize", "continued", "partial", "untimed", "outside",
+    "records", "leveled", "level_errors", "statused", "status_errors", "errors",
+)  # fmt: skip
 #: Newest errors and slowest records that a merged summary keeps.
 KEPT = 100
 

@@ -18,7 +18,9 @@ Zone = Callable[[float], float]
 #: ``[first second (UTC), offset]`` in rising order, made on the controller: Python 3.8 has no zoneinfo.
 ZoneTable = Sequence[Sequence[float]]
 
-MONTHS = {name: number for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
+MONTHS = {
+    name: number for number, name in enumerate(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1)
+}
 _OFFSET = re.compile(r"([+-])([0-9]{2}):?([0-9]{2})?\Z")
 
 
@@ -85,9 +87,7 @@ _ISO = re.compile(
     r"([0-9]{4})[-/]([0-9]{2})[-/]([0-9]{2})[T ]([0-9]{2}):([0-9]{2})(?::([0-5][0-9](?:[.,][0-9]{1,9})?|60))?"
     r" ?(Z|z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)?\Z"
 )
-_CLF = re.compile(
-    r"([0-9]{2})/([A-Za-z]{3})/([0-9]{4}):([0-9]{2}):([0-9]{2}):([0-5][0-9]|60)(?: (Z|[+-][0-9]{2}:?[0-9]{2}))?\Z"
-)
+_CLF = re.compile(r"([0-9]{2})/([A-Za-z]{3})/([0-9]{4}):([0-9]{2}):([0-9]{2}):([0-5][0-9]|60)(?: (Z|[+-][0-9]{2}:?[0-9]{2}))?\Z")
 _SYSLOG = re.compile(r"([A-Za-z]{3}) {1,2}([0-9]{1,2}) ([0-9]{2}):([0-9]{2}):([0-5][0-9](?:\.[0-9]{1,9})?|60)\Z")
 _EPOCH = re.compile(r"[0-9]{9,19}(?:\.[0-9]+)?(?:[eE]\+?[0-9]{1,2})?\Z")
 

@@ -20,7 +20,7 @@ _DAY = 86400
 
 def tables(logs: Any, now: float) -> dict[str, list[list[int]]]:
     """The offset tables of all zones that ``logs`` name. Raises OptionError for a zone that does not exist."""
-    year = datetime.datetime.fromtimestamp(now, datetime.timezone.utc).year
+    year = datetime.datetime.fromtimestamp(now, datetime.UTC).year
     return {name: table(name, year + 2) for name in log_options.zones_of(logs)}
 
 
@@ -39,8 +39,8 @@ def table(name: str, last_year: int) -> list[list[int]]:
         found = datetime.datetime.fromtimestamp(second, zone).utcoffset()
         return int(found.total_seconds()) if found is not None else 0
 
-    first = int(datetime.datetime(FIRST_YEAR, 1, 1, tzinfo=datetime.timezone.utc).timestamp())
-    last = int(datetime.datetime(last_year, 1, 1, tzinfo=datetime.timezone.utc).timestamp())
+    first = int(datetime.datetime(FIRST_YEAR, 1, 1, tzinfo=datetime.UTC).timestamp())
+    last = int(datetime.datetime(last_year, 1, 1, tzinfo=datetime.UTC).timestamp())
     rows = [[0, offset(first)]]
     for day in range(first, last, _DAY):
         if offset(day + _DAY) == rows[-1][1]:

@@ -24,7 +24,14 @@ WINDOW = {"since": "2026-03-01T10:02:30Z", "until": "2026-03-01T10:07:00Z"}
 
 def log_options_for(form: str, path: Path, window: bool) -> dict[str, Any]:
     """The options of the comparison."""
-    item: dict[str, Any] = {"name": "nasty", "paths": [str(path)], "format": form, "zone": "UTC", "count_by": COUNTS[form], "rotated": False}
+    item: dict[str, Any] = {
+        "name": "nasty",
+        "paths": [str(path)],
+        "format": form,
+        "zone": "UTC",
+        "count_by": COUNTS[form],
+        "rotated": False,
+    }
     if FIELDS[form]:
         item["fields"] = [{"name": FIELDS[form], "buckets": list(EDGES), "slow": SLOW}]
     if window:
@@ -65,7 +72,20 @@ def compare(form: str, data: bytes, path: Path, window: bool, block: int, worker
     outcome = log_run.read_logs(specs, LIMITS, NOW, workers=workers, block=block, max_line=max_line, range_size=range_size)[0]
     found, wanted = outcome.summary, expected(form, data, window, max_line)
     assert outcome.problems == []
-    for name in ("lines", "blank", "parsed", "unparsed", "oversize", "continued", "partial", "untimed", "outside", "records", "errors", "status_errors"):
+    for name in (
+        "lines",
+        "blank",
+        "parsed",
+        "unparsed",
+        "oversize",
+        "continued",
+        "partial",
+        "untimed",
+        "outside",
+        "records",
+        "errors",
+        "status_errors",
+    ):
         assert found[name] == wanted[name], (name, found[name], wanted[name])
     for name in ("levels", "statuses", "counts"):
         assert found[name] == wanted[name], name

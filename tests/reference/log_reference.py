@@ -92,14 +92,14 @@ def as_time(text: str | None) -> float | None:
         found = re.fullmatch(r"(\d\d)/([A-Za-z]{3})/(\d{4}):(\d\d):(\d\d):(\d\d)(?: (Z|[+-]\d\d:?\d\d))?", text, re.ASCII)
         if found:
             day, name, year, hour, minute, second, zone = found.groups()
-            names = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+            names = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
             month = str(names.index(name.lower()) + 1) if name.lower() in names else "0"
     if found:
         seconds = float((second or "0").replace(",", "."))
         if seconds >= 60 and second != "60":
             return None
         try:
-            start = datetime.datetime(int(year), int(month), int(day), int(hour), int(minute), tzinfo=datetime.timezone.utc)
+            start = datetime.datetime(int(year), int(month), int(day), int(hour), int(minute), tzinfo=datetime.UTC)
         except ValueError:
             return None
         offset = 0
@@ -202,10 +202,26 @@ def reference(
             message = as_text(first(record, roles["message"])) or ""
             identifier = as_text(first(record, roles["id"]))
             name = level or (status or "")[:200]
-            errors.append((-math.inf if time is None else time, f"{name} {message[:500]}" + (f" [{identifier[:200]}]" if identifier else "")))
-    result: dict[str, Any] = {name: out[name] for name in (
-        "lines", "blank", "parsed", "unparsed", "oversize", "continued", "partial", "untimed", "outside", "records", "errors", "status_errors"
-    )}
+            errors.append(
+                (-math.inf if time is None else time, f"{name} {message[:500]}" + (f" [{identifier[:200]}]" if identifier else ""))
+            )
+    result: dict[str, Any] = {
+        name: out[name]
+        for name in (
+            "lines",
+            "blank",
+            "parsed",
+            "unparsed",
+            "oversize",
+            "continued",
+            "partial",
+            "untimed",
+            "outside",
+            "records",
+            "errors",
+            "status_errors",
+        )
+    }
     result.update(
         levels=dict(levels),
         statuses=dict(statuses),
@@ -225,8 +241,7 @@ def reference(
             "max": ordered[-1] if ordered else None,
             "sorted": ordered,
             "buckets": [
-                sum(low <= value < high for value in ordered)
-                for low, high in zip((-math.inf, *edges), (*edges, math.inf), strict=True)
+                sum(low <= value < high for value in ordered) for low, high in zip((-math.inf, *edges), (*edges, math.inf), strict=True)
             ],
             "slow_count": sum(value > slow for value in ordered) if slow is not None else 0,
         }

@@ -21,7 +21,7 @@ WORDS = (
     "slash \\/ and /var/x/17",
     "",
     "x" * 300,
-    "\\\",\\\"level\\\":\\\"ERROR",
+    '\\",\\"level\\":\\"ERROR',
 )
 NUMBERS = (
     "0", "-0", "0.0", "1", "25", "50", "24.999999", "50.000001", "-3.5", "12.3", "12.345678", "1e3", "1E-3", "-1.5e+2", "1e308", "4e-320",
@@ -61,8 +61,16 @@ def json_line(r: random.Random, plain: float = 0.7) -> str:
     number = f"{r.expovariate(1 / 30):.{pick((0, 1, 1, 1, 6))}f}" if ordinary else pick(NUMBERS)
     pairs = [
         ("timestamp", (TIMES[1] if ordinary else pick(TIMES)).format(**moment)),
-        ("level", json.dumps(pick(LEVELS[:7])) if ordinary else pick((json.dumps(pick(LEVELS)), "50", "null", "true", '["ERROR"]', '"ERR\\u004fR"'))),
-        ("function", json.dumps(pick(("load", "store", "analyze"))) if ordinary else pick(('"load"', "null", "3", "{}", '"l\\u006fad"', '"a | b"'))),
+        (
+            "level",
+            json.dumps(pick(LEVELS[:7]))
+            if ordinary
+            else pick((json.dumps(pick(LEVELS)), "50", "null", "true", '["ERROR"]', '"ERR\\u004fR"')),
+        ),
+        (
+            "function",
+            json.dumps(pick(("load", "store", "analyze"))) if ordinary else pick(('"load"', "null", "3", "{}", '"l\\u006fad"', '"a | b"')),
+        ),
         ("message", '"' + (pick(WORDS[:1] + WORDS[2:5]) if ordinary else pick(WORDS)) + '"'),
         ("ms", number),
         ("status", json.dumps(pick(STATUSES)) if ordinary else pick((json.dumps(pick(STATUSES)), "503", "200", "null", "false"))),
@@ -96,13 +104,21 @@ def access_line(r: random.Random, plain: float = 0.8) -> str:
     time = f"{pick(('01', '01', '02'))}/Mar/2026:10:{r.randrange(60):02d}:{r.randrange(60 if ordinary else 70):02d} {zone}"
     if not ordinary and r.random() < 0.2:
         time = pick(("30/Feb/2026:10:00:00 +0000", "01/Xyz/2026:10:00:00 +0000", "-", "01/Mar/2026 10:00"))
-    request = f"GET /api/v1/item/{r.randrange(1000)} HTTP/1.1" if ordinary else pick(("-", "GET / HTTP/1.0", '\\"x\\" y', "\\x16\\x03", 'a"b', "한글 /x", ""))
+    request = (
+        f"GET /api/v1/item/{r.randrange(1000)} HTTP/1.1"
+        if ordinary
+        else pick(("-", "GET / HTTP/1.0", '\\"x\\" y', "\\x16\\x03", 'a"b', "한글 /x", ""))
+    )
     status = pick(("200", "200", "200", "404", "500", "503")) if ordinary else pick(("200", "999", "5000", "-", "50"))
     size = str(r.randrange(100000)) if ordinary else pick(("-", "0", "12x", "9" * 30))
     user = "-" if ordinary else pick(("-", "kim", "kim lee", "", "a[b"))
     line = f'{r.randrange(256)}.0.0.{r.randrange(256)} - {user} [{time}] "{request}" {status} {size}'
     if ordinary or r.random() < 0.7:
-        line += ' "-" "Mozilla/5.0 (X11)"' if ordinary else pick((' "-" "x" 0.004', ' "http://a/?b=\\"c" "y" 1.5 more', ' "-"', ' "-" "q', ' "" "" "" '))
+        line += (
+            ' "-" "Mozilla/5.0 (X11)"'
+            if ordinary
+            else pick((' "-" "x" 0.004', ' "http://a/?b=\\"c" "y" 1.5 more', ' "-"', ' "-" "q', ' "" "" "" '))
+        )
     return line
 
 
@@ -112,11 +128,32 @@ def batch_line(r: random.Random, plain: float = 0.8) -> str:
     pick = r.choice
     time = f"2026-03-01 10:{r.randrange(60):02d}:{r.randrange(60):02d},{r.randrange(1000):03d}"
     if not ordinary:
-        time = pick((time, time[:-4], time.replace(",", "."), time.replace(" ", "T") + "Z", "2026-13-01 10:00:00,000", "10:00:00", time + " +09:00", time[:16]))
+        time = pick(
+            (
+                time,
+                time[:-4],
+                time.replace(",", "."),
+                time.replace(" ", "T") + "Z",
+                "2026-13-01 10:00:00,000",
+                "10:00:00",
+                time + " +09:00",
+                time[:16],
+            )
+        )
     level = pick(("INFO", "INFO", "ERROR", "WARNING", "CRITICAL")) if ordinary else pick(("INFO", "err", "ERROR2", "", "E-R"))
-    message = pick(("BATCH PROCESS COMPLETED SUCCESSFULLY", "Total duration: 12.5 seconds", "failed for USER17", "x - y - ERROR - z", "", "완료"))
+    message = pick(
+        ("BATCH PROCESS COMPLETED SUCCESSFULLY", "Total duration: 12.5 seconds", "failed for USER17", "x - y - ERROR - z", "", "완료")
+    )
     if not ordinary and r.random() < 0.3:
-        return pick(("Traceback (most recent call last):", '  File "x.py", line 3', "ValueError: bad", "plain words", "java.lang.IllegalStateException: no"))
+        return pick(
+            (
+                "Traceback (most recent call last):",
+                '  File "x.py", line 3',
+                "ValueError: bad",
+                "plain words",
+                "java.lang.IllegalStateException: no",
+            )
+        )
     return f"{time} - {pick(('app', 'app.db', 'a b'))} - {level} - {message}"
 
 
@@ -145,13 +182,17 @@ def nasty_log(form: str, seed: int, lines: int, plain: float = 0.7) -> bytes:
                 line = b"\x00" * r.randrange(1, 20) + line
             elif kind == 5:
                 place = r.randrange(len(line) + 1)
-                line = line[:place] + r.choice((b"\xff", b"\xe2\x82", b"\xc3", b"\xed\xa0\x80", b"\x00", b"\x7f", b"\xf0\x9f")) + line[place:]
+                line = (
+                    line[:place] + r.choice((b"\xff", b"\xe2\x82", b"\xc3", b"\xed\xa0\x80", b"\x00", b"\x7f", b"\xf0\x9f")) + line[place:]
+                )
             elif kind == 6:
                 line = b"  " + line + b"\t"
             elif kind == 7:
                 line = b"\xef\xbb\xbf" + line
             elif kind == 8:
-                line = r.choice((b"[1, 2]", b"null", b"17", b'"text"', b"{}", b"{", b"}", b"[" * 50, b"\xff\xfe\x00", b"   ", b"\r", b"\x00\x00"))
+                line = r.choice(
+                    (b"[1, 2]", b"null", b"17", b'"text"', b"{}", b"{", b"}", b"[" * 50, b"\xff\xfe\x00", b"   ", b"\r", b"\x00\x00")
+                )
             elif kind == 9:
                 line = b"app_1  | " + line
             elif kind == 10:

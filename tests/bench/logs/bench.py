@@ -271,7 +271,10 @@ class Bench:
         base = next(iter(medians.values()))
         print(f"\n{title}")
         for name, run in runners.items():
-            print(f"  {name:<34}" + (f"{medians[name]:9.3f} s  {medians[name] / base:7.2f}" if run is not None else "      not here"), flush=True)
+            print(
+                f"  {name:<34}" + (f"{medians[name]:9.3f} s  {medians[name] / base:7.2f}" if run is not None else "      not here"),
+                flush=True,
+            )
         return medians
 
     def keep(self, name: str, value: float | None, digits: int = 2) -> None:
@@ -311,7 +314,9 @@ def run_all(bench: Bench, folder: Path, arguments: argparse.Namespace) -> None:
     """All rows of the table."""
     lines, big_lines = arguments.lines, arguments.big
     small, big, six = folder / "small.json", folder / "big.json", folder / "six.json"
-    print(f"{lines:,} and {big_lines:,} lines, {os.cpu_count()} processors, Python {sys.version.split()[0]}; seconds, and as a multiple of ours")
+    print(
+        f"{lines:,} and {big_lines:,} lines, {os.cpu_count()} processors, Python {sys.version.split()[0]}; seconds, and as a multiple of ours"
+    )
     write_json(small, lines)
     peak: dict[str, float] = {}
 
@@ -368,7 +373,9 @@ def run_all(bench: Bench, folder: Path, arguments: argparse.Namespace) -> None:
     split = folder / "split"
     split.mkdir()
     subprocess.run(["split", "-n", "l/50", str(big), str(split / "part")], check=True)
-    medians = bench.race("Fifty files", {"log_stats": own("5m", [big], JSON_OPTIONS), "fifty files": own("files", [split / "part*"], JSON_OPTIONS)})
+    medians = bench.race(
+        "Fifty files", {"log_stats": own("5m", [big], JSON_OPTIONS), "fifty files": own("files", [split / "part*"], JSON_OPTIONS)}
+    )
     bench.keep("mib_per_process_50_files", peak["files"], 1)
     shutil.rmtree(split)
 
@@ -378,7 +385,9 @@ def run_all(bench: Bench, folder: Path, arguments: argparse.Namespace) -> None:
     small.unlink()
     texts(bench, folder, lines, own)
 
-    answer = json.loads(subprocess.run([sys.executable, "-c", MERGE, str(ROOT / "collections")], capture_output=True, text=True, check=True).stdout)
+    answer = json.loads(
+        subprocess.run([sys.executable, "-c", MERGE, str(ROOT / "collections")], capture_output=True, text=True, check=True).stdout
+    )
     bench.keep("merge_200_hosts_s", answer["s"], 3)
     costs = [imported("module") - imported("bare") for _ in range(7)]
     bench.keep("import_cost_ms", statistics.median(costs), 1)
@@ -440,9 +449,7 @@ def texts(bench: Bench, folder: Path, lines: int, own: Callable[..., Callable[[]
               "CACHE_STATUS", "MIME_TYPE", "TLS_TYPE", "VIRTUAL_HOSTS", "REMOTE_USER", "ASN"]  # fmt: skip
     goaccess = ["goaccess", str(access), "--log-format=COMBINED", "-o", str(folder / "goaccess.json"), "--no-global-config"]
     goaccess += [f"--ignore-panel={panel}" for panel in panels[:-1]]
-    query = (
-        ";select count(*), avg(sc_bytes), min(sc_bytes), max(sc_bytes), min(log_time), max(log_time) from access_log"
-    )
+    query = ";select count(*), avg(sc_bytes), min(sc_bytes), max(sc_bytes), min(log_time), max(log_time) from access_log"
     lnav = ["lnav", "-n", "-c", query, "-c", ";select sc_status, count(*) from access_log group by 1", str(access)]
     medians = bench.race(
         f"Access log, {lines:,}",
@@ -456,7 +463,9 @@ def texts(bench: Bench, folder: Path, lines: int, own: Callable[..., Callable[[]
     bench.keep("access_vs_lnav", ratio(medians, "lnav"))
     access.unlink()
     write_batch(batch, lines)
-    medians = bench.race(f"Batch log, {lines:,}", {"log_stats": own("batch", [batch], BATCH_OPTIONS), "the runbook's grep pipelines": shell(GREP, batch)})
+    medians = bench.race(
+        f"Batch log, {lines:,}", {"log_stats": own("batch", [batch], BATCH_OPTIONS), "the runbook's grep pipelines": shell(GREP, batch)}
+    )
     bench.keep("batch_vs_grep", ratio(medians, "the runbook's grep pipelines"))
     batch.unlink()
 

@@ -15,10 +15,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_cursor, log_options, log_run
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils import log_cursor, log_options, log_run
 
 LIMITS = log_options.Limits(0, 0, 100.0, 4 << 30, 60.0)
 
@@ -188,9 +189,7 @@ class CursorMachine(RuleBasedStateMachine):
             assert all(count == 1 for count in self.log.read.values())
 
 
-CursorMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
+CursorMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
 TestAnyHistory = CursorMachine.TestCase
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[4]))
-from tests.reference import log_judge, nasty_logs  # noqa: E402
+from tests.reference import log_judge, nasty_logs
 
 FORMS = ("json", "combined", "common", "batch")
 
@@ -44,7 +44,10 @@ def test_figures_do_not_depend_on_the_number_of_processes(tmp_path: Path, form: 
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(lines=st.lists(st.binary(max_size=60) | st.sampled_from([b'{"level":"ERROR","ms":1}', b'{"ms":2}', b"{}"]), max_size=25), last=st.booleans())
+@given(
+    lines=st.lists(st.binary(max_size=60) | st.sampled_from([b'{"level":"ERROR","ms":1}', b'{"ms":2}', b"{}"]), max_size=25),
+    last=st.booleans(),
+)
 def test_any_bytes_at_all_are_counted_as_the_reference_counts_them(tmp_path: Path, lines: list[bytes], last: bool) -> None:
     log_judge.compare("json", b"\n".join(lines) + (b"\n" if last else b""), tmp_path / "log", False, 64, 0, 50)
 

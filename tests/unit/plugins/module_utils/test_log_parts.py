@@ -13,6 +13,9 @@ import zoneinfo
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     log_formats,
     log_options,
@@ -23,8 +26,6 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     log_times,
 )
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import log_zones
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SHARES = (0.0, 0.001, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1.0)
 
@@ -137,6 +138,7 @@ def test_a_summary_of_another_version_is_refused() -> None:
 def test_spans_coarsen_to_the_same_in_any_order(seconds: list[int], cuts: int) -> None:
     limit, log_tally.SPANS_LIMIT = log_tally.SPANS_LIMIT, 20
     try:
+
         def summary(part: list[int]) -> dict[str, Any]:
             made = summary_of([])
             made["spans"] = log_tally.coarsen({"width": 1, "counts": {str(second): 1 for second in part}})
@@ -154,9 +156,9 @@ def test_spans_coarsen_to_the_same_in_any_order(seconds: list[int], cuts: int) -
 @given(moment=st.datetimes(datetime.datetime(2001, 1, 1), datetime.datetime(2027, 1, 1)))
 def test_named_zones_are_those_of_the_zone_database(name: str, moment: datetime.datetime) -> None:
     zone = log_times.make_zone(name, {name: log_zones.table(name, 2028)})
-    wall = moment.replace(tzinfo=datetime.timezone.utc).timestamp()
+    wall = moment.replace(tzinfo=datetime.UTC).timestamp()
     expected = moment.replace(tzinfo=zoneinfo.ZoneInfo(name))
-    there = expected.astimezone(datetime.timezone.utc).astimezone(zoneinfo.ZoneInfo(name)).replace(tzinfo=None)
+    there = expected.astimezone(datetime.UTC).astimezone(zoneinfo.ZoneInfo(name)).replace(tzinfo=None)
     if there == moment:  # not in the hour that a clock leaps over
         assert zone(wall) == expected.timestamp()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ansible_collections.opsrunner.runbook.plugins.module_utils import log_main, log_read
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 
@@ -23,7 +24,10 @@ NOW = 1772366400.0  # 2026-03-01T12:00:00Z
 
 def look(now: float = NOW, check_mode: bool = False, **log: Any) -> dict[str, dict[str, Any]]:
     """The findings of one log, by check."""
-    job = {"logs": [{"name": "app", "zone": "UTC", **{key: value for key, value in log.items() if key != "module"}}], **log.get("module", {})}
+    job = {
+        "logs": [{"name": "app", "zone": "UTC", **{key: value for key, value in log.items() if key != "module"}}],
+        **log.get("module", {}),
+    }
     result = log_main.log_stats(job, now, check_mode)
     json.dumps(result)
     return {item["check"].replace("log.app.", ""): item for item in result["findings"]}
@@ -169,7 +173,10 @@ def test_compressed_files_say_the_same_as_plain_ones(tmp_path: Path, suffix: str
     if suffix == "zst":
         packed.write_bytes(subprocess.run(["zstd", "-c"], input=data, capture_output=True, check=True).stdout)
     else:
-        packed.write_bytes((gzip if suffix == "gz" else lzma).compress(data[: len(data) // 2]) + (gzip if suffix == "gz" else lzma).compress(data[len(data) // 2 :]))
+        packed.write_bytes(
+            (gzip if suffix == "gz" else lzma).compress(data[: len(data) // 2])
+            + (gzip if suffix == "gz" else lzma).compress(data[len(data) // 2 :])
+        )
     found = look(paths=[str(tmp_path / "a.log")], format="json")
     assert (found["source"]["value"], found["errors"]["value"]) == (20000, 4000)
 
@@ -178,7 +185,9 @@ def test_compressed_files_say_the_same_as_plain_ones(tmp_path: Path, suffix: str
 def test_a_damaged_file_is_counted_up_to_the_damage_and_told(tmp_path: Path, suffix: str) -> None:
     r = random.Random(1)
     data = b"".join(json.dumps(record(n % 60, noise=r.getrandbits(200))).encode() + b"\n" for n in range(30000))
-    packed = {"gz": gzip.compress, "xz": lzma.compress}.get(suffix, lambda raw: subprocess.run(["zstd", "-c"], input=raw, capture_output=True, check=True).stdout)(data)
+    packed = {"gz": gzip.compress, "xz": lzma.compress}.get(
+        suffix, lambda raw: subprocess.run(["zstd", "-c"], input=raw, capture_output=True, check=True).stdout
+    )(data)
     (tmp_path / f"a.log.{suffix}").write_bytes(packed[: len(packed) // 2])
     found = look(paths=[str(tmp_path / f"a.log.{suffix}")], format="json")["source"]
     assert (found["status"], found["params"]["reason"]["message"]) == ("unknown", "reason.log_damaged")
@@ -214,7 +223,7 @@ def test_a_file_that_two_names_and_globs_reach_is_read_once(tmp_path: Path) -> N
 
 
 def test_secrets_in_lines_are_not_shown(tmp_path: Path) -> None:
-    secret = "hunter2hunter2"  # noqa: S105
+    secret = "hunter2hunter2"
     messages = [
         f"login failed password={secret}",
         f"Authorization: Bearer {secret}",
@@ -227,7 +236,14 @@ def test_secrets_in_lines_are_not_shown(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     write(path, *rows)
     path.write_text(path.read_text(encoding="utf-8") + f"broken password: {secret}\n", encoding="utf-8")
-    job = {"name": "app", "paths": [str(path)], "format": "json", "zone": "UTC", "fields": [{"name": "ms", "slow": 1}], "count_by": ["message"]}
+    job = {
+        "name": "app",
+        "paths": [str(path)],
+        "format": "json",
+        "zone": "UTC",
+        "fields": [{"name": "ms", "slow": 1}],
+        "count_by": ["message"],
+    }
     job["patterns"] = [{"name": "login", "regex": "login failed"}]
     assert secret not in json.dumps(log_main.log_stats({"logs": [job]}, NOW))
 
@@ -250,7 +266,8 @@ def test_what_a_command_prints_is_read_and_its_failure_told(tmp_path: Path) -> N
 def test_stack_traces_go_on_with_their_record(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     path.write_text(
-        "2026-03-01 02:00:00,000 - a - ERROR - failed\nTraceback (most recent call last):\n  File \"x.py\"\nValueError: bad\n", encoding="utf-8"
+        '2026-03-01 02:00:00,000 - a - ERROR - failed\nTraceback (most recent call last):\n  File "x.py"\nValueError: bad\n',
+        encoding="utf-8",
     )
     found = look(paths=[str(path)], format="batch")
     assert (found["errors"]["value"], found["unparsed"]["value"], found["source"]["evidence"]["log_continued"]) == (1, 0.0, 3)
