@@ -228,7 +228,8 @@ def put(entries: Sequence[Entry], where: Place) -> list[str]:
                     before = managed_files.read(str(where.folder / name))
                     if before.kind == "file" and not before.content.startswith(header):
                         raise ScheduleError(f"{before.path} was written by others; give --name")
-                    after = managed_files.desired(before, text, 0o644)
+                    # Options of a run may say what is not for everybody; the timer alone tells when.
+                    after = managed_files.desired(before, text, 0o644 if name.endswith(".timer") else 0o600)
                     if managed_files.differs(before, after):
                         change.put(after)
                         changed.append(entry.unit)
