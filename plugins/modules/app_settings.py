@@ -115,14 +115,14 @@ EXAMPLES = r"""
 - name: As many threads as cores, 1 % of memory as buffer, secrets from the vault
   opsrunner.runbook.app_settings:
     settings:
-      - name: logcaster
-        path: /etc/logcaster/logcaster.env
+      - name: shop
+        path: /etc/shop/shop.env
         values:
           THREAD_POOL_SIZE: {from_host: cores}
           BUFFER_SIZE: {from_host: memory, share: 1%, unit: KiB}
         secrets:
           API_KEY: "{{ vault_api_key }}"
-        unit: logcaster
+        unit: shop
         environment_file: true
         health: {url: "http://localhost:9999/health", timeout: 30s}
 """
@@ -133,13 +133,13 @@ findings:
   type: list
   elements: dict
   returned: always
-  sample: [{"check": "settings.logcaster", "kind": "settings", "status": "ok"}]
+  sample: [{"check": "settings.shop", "kind": "settings", "status": "ok"}]
 restarted:
   description: Units restarted and commands run.
   type: list
   elements: str
   returned: always
-  sample: [logcaster.service]
+  sample: [shop.service]
 """
 
 from ansible.module_utils.basic import AnsibleModule

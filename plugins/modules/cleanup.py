@@ -103,7 +103,7 @@ EXAMPLES = r"""
     protect: ["persistence-*.log*"]
     rules:
       - name: old-logs
-        root: /var/log/logcaster
+        root: /var/log/shop
         patterns: ["*.log"]
         min_age: 7d
   check_mode: true
@@ -128,7 +128,7 @@ files:
   type: list
   elements: dict
   returned: always
-  sample: [{"path": "/var/log/logcaster/app-1.log", "bytes": 4096, "action": "delete", "rule": "old-logs", "dry_run": false}]
+  sample: [{"path": "/var/log/shop/app-1.log", "bytes": 4096, "action": "delete", "rule": "old-logs", "dry_run": false}]
 bytes_won:
   description: Bytes of disk that were won, or would be by removing.
   type: int
