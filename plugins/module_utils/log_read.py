@@ -197,18 +197,13 @@ def _without_copies(files: Sequence[File]) -> List[File]:
 
 
 def _same_start(copy: File, live: File) -> bool:
-    size = min(copy.size, live.size)
-    if size == 0:
+    """Whether ``copy`` is the beginning of ``live`` or all of it: at three places, where it is long."""
+    size = copy.size
+    if size == 0 or size > live.size:
+        # The live file only grows until it is cut off, and then there is nothing twice.
         return False
-    return (
-        all(
-            os.pread(copy.fd, 4096, place) == os.pread(live.fd, 4096, place)
-            for place in (0, size // 2, max(0, size - 4096))
-            if place + 4096 <= size or place == 0 or place == max(0, size - 4096)
-        )
-        if size >= 4096
-        else os.pread(copy.fd, size, 0) == os.pread(live.fd, size, 0)
-    )
+    places = (0,) if size <= 4096 else (0, size // 2, size - 4096)
+    return all(os.pread(copy.fd, min(4096, size), place) == os.pread(live.fd, min(4096, size), place) for place in places)
 
 
 def last_line_end(fd: int, start: int, size: int) -> int:

@@ -60,7 +60,7 @@ class Log:
 
     def shift(self) -> None:
         """Make room at ``.1``."""
-        for number in range(9, 0, -1):
+        for number in range(40, 0, -1):
             for suffix in ("", ".gz"):
                 old = self.folder / f"app.log.{number}{suffix}"
                 if old.exists():
@@ -90,7 +90,7 @@ class Log:
 
     def compress(self, leave: bool = False) -> None:
         """Compress the newest rotated file that is not, as gzip does: the old one goes last."""
-        for number in range(1, 12):
+        for number in range(1, 42):
             plain = self.folder / f"app.log.{number}"
             if plain.exists():
                 with gzip.open(f"{plain}.gz", "wb") as packed:
@@ -239,6 +239,17 @@ def test_a_truncated_log_that_grew_beyond_the_old_place_is_read_from_its_beginni
     log.copy()
     log.truncate()
     log.append(200)
+    log.look()
+    log.check()
+
+
+def test_a_rotated_file_that_begins_like_the_live_one_is_not_taken_for_its_copy(log: Log) -> None:
+    log.copy()
+    log.truncate()
+    log.look()
+    log.append_half()
+    log.look()
+    log.append(1)
     log.look()
     log.check()
 
