@@ -90,12 +90,12 @@ class Problem(NamedTuple):
     detail: str = ""
 
 
-_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:Z|\+00:00)\Z")
+_TIME = r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:Z|\+00:00)\Z"
 
 
 def parse_time(text: str) -> float:
     """Seconds since the epoch from an ISO 8601 time in UTC. Raises ValueError."""
-    match = _TIME.match(text)
+    match = re.match(_TIME, text)
     if not match:
         raise ValueError("%r is not a UTC time such as 2026-01-31T04:05:06Z" % (text,))
     year, month, day, hour, minute, second = (int(group) for group in match.groups())
@@ -143,14 +143,14 @@ def _time(value: Mapping[str, Any], name: str, path: str) -> float:
         raise ManifestError("field", path + name) from None
 
 
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_SHA256 = r"[0-9a-f]{64}\Z"
 
 
 def _artifact(value: Any, path: str) -> Artifact:
     if not isinstance(value, dict):
         raise ManifestError("field", path.rstrip("."))
     digest = _field(value, "sha256", str, path)
-    if not _SHA256.match(digest):
+    if not re.match(_SHA256, digest):
         raise ManifestError("field", path + "sha256")
     counts = _field(value, "counts", dict, path, optional=True) or {}
     for name, count in counts.items():

@@ -13,15 +13,13 @@ from fnmatch import translate
 from typing import Iterator, List, NamedTuple, Optional, Pattern, Tuple
 
 #: Names of what is being written, or was when its writer died.
-_TEMPORARY = re.compile(
-    r"(\.(partial|part|tmp|temp|incomplete|inprogress|in-progress|writing|swp)|~)\Z|\A\..+\.[A-Za-z0-9]{6}\Z", re.IGNORECASE
-)
-_DATE = re.compile(
+_TEMPORARY = r"(?i)(\.(partial|part|tmp|temp|incomplete|inprogress|in-progress|writing|swp)|~)\Z|\A\..+\.[A-Za-z0-9]{6}\Z"
+_DATE = (
     r"(?<!\d)(?P<year>20\d\d)(?P<sep>[-_.]?)(?P<month>0[1-9]|1[0-2])(?P=sep)(?P<day>0[1-9]|[12]\d|3[01])"
     r"(?:[T_\-. ]?(?P<hour>[01]\d|2[0-3])[-_:.h]?(?P<minute>[0-5]\d)?(?:[-_:.m]?(?P<second>[0-5]\d))?"
     r"(?P<zone>Z|[+-][01]\d:?[0-5]\d)?)?(?!\d)"
 )
-_EPOCH = re.compile(r"(?<!\d)(1[5-9]\d{8}|2[01]\d{8})(?!\d)")
+_EPOCH = r"(?<!\d)(1[5-9]\d{8}|2[01]\d{8})(?!\d)"
 
 #: A name and a modification time further apart than this tell different dates: an unknown time zone is no more.
 _AGREE = 86400.0
@@ -60,7 +58,7 @@ class Listing(NamedTuple):
 
 def name_date(name: str) -> Optional[Tuple[float, bool]]:
     """The last date in a name as seconds since the epoch, and whether it has a time of day. Without a zone it is local."""
-    for match in reversed(list(_DATE.finditer(name))):
+    for match in reversed(list(re.finditer(_DATE, name))):
         year, month, day = (int(match.group(part)) for part in ("year", "month", "day"))
         if day > calendar.monthrange(year, month)[1]:
             continue
@@ -75,7 +73,7 @@ def name_date(name: str) -> Optional[Tuple[float, bool]]:
                 offset = 3600 * int(digits[:2]) + 60 * int(digits[2:])
                 at -= offset if zone[0] == "+" else -offset
         return at, match.group("hour") is not None
-    epoch = _EPOCH.search(name)
+    epoch = re.search(_EPOCH, name)
     return (float(epoch.group(1)), True) if epoch else None
 
 
@@ -100,7 +98,7 @@ def date_of(name: str, mtime: float) -> When:
 
 def is_temporary(name: str) -> bool:
     """Whether a file name is one that writers use until they are done."""
-    return bool(_TEMPORARY.search(name))
+    return bool(re.search(_TEMPORARY, name))
 
 
 def _walk(folder: str, parts: List[Pattern[str]], below: str, unreadable: List[Tuple[str, str]]) -> Iterator[Tuple[str, os.DirEntry[str]]]:

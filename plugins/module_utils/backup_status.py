@@ -7,13 +7,23 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_scan, host_mounts
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_scan, host_space
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Finding, Message, finding, message, utc_now, worst
-from ansible_collections.opsrunner.runbook.plugins.module_utils.host_proc import printable
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import (
+    Finding,
+    Message,
+    finding,
+    message,
+    printable,
+    utc_now,
+    worst,
+)
 from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import judge
+
+if TYPE_CHECKING:
+    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest
 
 #: A file changed less than so many seconds ago may still be written to.
 _SETTLED = 60.0
@@ -45,6 +55,8 @@ def _manifest_problem(error: backup_manifest.ManifestError) -> Tuple[str, Messag
 
 def look_at_set(candidate: backup_scan.Candidate, deadline: float) -> Item:
     """A set: its manifest, its artifacts, its record of verification."""
+    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest
+
     problems: List[Tuple[str, Message]] = []
     rungs: Tuple[backup_manifest.Rung, ...] = ()
     rungs_problem: Optional[Message] = None
@@ -183,7 +195,7 @@ class _Judge:
         return message("backup." + identifier, name=self.backup.name, **params)
 
 
-def _listing(backup: Backup, judged: _Judge, answer: host_mounts.Answer, timeout: float) -> Optional[backup_scan.Listing]:
+def _listing(backup: Backup, judged: _Judge, answer: host_space.Answer, timeout: float) -> Optional[backup_scan.Listing]:
     """What is in the root; None when a finding says why that cannot be told."""
     root = backup.root
     if answer.space is None and answer.reason == "hangs":
@@ -223,7 +235,7 @@ def _names(candidates: Sequence[backup_scan.Candidate]) -> List[str]:
 
 
 def status_of(
-    backup: Backup, now: float, answer: host_mounts.Answer, timeout: float = 10.0, clock: Callable[[], float] = time.monotonic
+    backup: Backup, now: float, answer: host_space.Answer, timeout: float = 10.0, clock: Callable[[], float] = time.monotonic
 ) -> Report:
     """Look at one backup and judge it. ``answer``: whether its root answers at all; ``timeout``: seconds for counting folders."""
     started = clock()
@@ -379,11 +391,11 @@ def look(
     timeout: float = 10.0,
     *,
     now: Callable[[], float] = time.time,
-    ask: Callable[[str], host_mounts.Space] = host_mounts.space,
+    ask: Callable[[str], host_space.Space] = host_space.space,
 ) -> Tuple[List[Finding], Dict[str, Any]]:
     """Every finding about the backups, and their data by name. A root that hangs holds up no other."""
     roots = sorted({backup.root for backup in backups})
-    answers = host_mounts.Spaces([[root] for root in roots], timeout, ask).collect()
+    answers = host_space.Spaces([[root] for root in roots], timeout, ask).collect()
     wall = now()
     found: List[Finding] = []
     data: Dict[str, Any] = {}

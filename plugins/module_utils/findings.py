@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
@@ -84,6 +85,11 @@ def finding(
         "observed_at": observed_at or utc_now(),
         "duration_ms": None if duration_ms is None else round(duration_ms, 1),
     }
+
+
+def printable(name: str) -> str:
+    """A file or process name with bytes that are no UTF-8 shown as escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def cut(text: str, limit: int = EVIDENCE_ITEM_LIMIT) -> str:

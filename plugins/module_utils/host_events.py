@@ -11,13 +11,14 @@ import os
 import re
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.host_proc import Cgroup, boot_time, printable, start_of, try_read
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import printable
+from ansible_collections.opsrunner.runbook.plugins.module_utils.host_proc import Cgroup, boot_time, start_of, try_read
 
 #: Where the usual handlers put core dumps: systemd-coredump; apport and kdump.
 CORE_DUMP_DIRS = ("/var/lib/systemd/coredump", "/var/crash")
 
 #: The line the kernel logs per victim (mm/oom_kill.c: ``__oom_kill_process``), older kernels without the comma.
-_VICTIM = re.compile(r"(?:Out of memory|[Mm]emory cgroup out of memory)[^:]*: Kill(?:ed)? process (\d+) \(([^)]*)\)")
+_VICTIM = r"(?:Out of memory|[Mm]emory cgroup out of memory)[^:]*: Kill(?:ed)? process (\d+) \(([^)]*)\)"
 
 
 class Victim(NamedTuple):
@@ -62,7 +63,7 @@ def run(command: Sequence[str], timeout: float) -> Tuple[int, bytes, str]:
 def _victims_of(entries: Any) -> List[Victim]:
     found = []
     for at, text in entries:
-        match = _VICTIM.search(text)
+        match = re.search(_VICTIM, text)
         if match:
             found.append(Victim(at, int(match.group(1)), match.group(2)))
     return found
@@ -190,8 +191,8 @@ class CoreDumps(NamedTuple):
     pattern: str
 
 
-_SYSTEMD_CORE = re.compile(r"core\.(.+)\.\d+\.[0-9a-f]{32}\.\d+\.\d+(?:\.(?:zst|lz4|xz))?\Z")
-_CORE = re.compile(r"(core([.-].*)?|.*\.core|.*\.crash|vmcore.*)\Z", re.DOTALL)
+_SYSTEMD_CORE = r"core\.(.+)\.\d+\.[0-9a-f]{32}\.\d+\.\d+(?:\.(?:zst|lz4|xz))?\Z"
+_CORE = r"(?s)(core([.-].*)?|.*\.core|.*\.crash|vmcore.*)\Z"
 
 
 def pattern_folder(pattern: str) -> Optional[Tuple[str, str]]:
@@ -204,7 +205,7 @@ def pattern_folder(pattern: str) -> Optional[Tuple[str, str]]:
 
 
 def _is_core(name: str, start: Optional[str]) -> bool:
-    return bool(_CORE.match(name)) or bool(start and name.startswith(start))
+    return bool(re.match(_CORE, name)) or bool(start and name.startswith(start))
 
 
 def core_dumps(since: float, folders: Sequence[str] = (), root: str = "/") -> CoreDumps:
@@ -247,6 +248,6 @@ def _dumps(paths: Sequence[str], start: Optional[str], since: float) -> List[Cor
         except OSError:
             continue  # removed meanwhile
         if told.st_mtime >= since and (told.st_mode & 0o170000) == 0o100000:
-            match = _SYSTEMD_CORE.match(name)
+            match = re.match(_SYSTEMD_CORE, name)
             found.append(CoreDump(printable(path), told.st_mtime, told.st_size, printable(match.group(1)) if match else printable(name)))
     return found

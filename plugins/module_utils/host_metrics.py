@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import host_events, host_mounts, host_proc
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Finding, Message, finding, message, utc_now
+from ansible_collections.opsrunner.runbook.plugins.module_utils import host_events, host_mounts, host_proc, host_space
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Finding, Message, finding, message, printable, utc_now
 from ansible_collections.opsrunner.runbook.plugins.module_utils.host_options import Limit, Selection, Settings
 from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import judge
 
@@ -36,7 +36,7 @@ class Seen(NamedTuple):
     load: Tuple[float, float, float]
     memory: host_proc.Memory
     cgroup: host_proc.Cgroup
-    mounts: Sequence[Tuple[host_mounts.Mount, host_mounts.Answer]]
+    mounts: Sequence[Tuple[host_mounts.Mount, host_space.Answer]]
     missing: Sequence[str]
     connections: Union[Mapping[int, Mapping[str, int]], OSError]
     interfaces: Mapping[str, Mapping[str, Optional[float]]]
@@ -62,7 +62,7 @@ def look(
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
     runner: host_events.Runner = host_events.run,
-    ask: Callable[[str], host_mounts.Space] = host_mounts.space,
+    ask: Callable[[str], host_space.Space] = host_space.space,
 ) -> Seen:
     """Look at everything within one interval. ``psutil``: the imported package, or None to read ``/proc`` alone.
 
@@ -74,7 +74,7 @@ def look(
     memory = source.memory()
     kind = host_proc.container(root)
     own = host_proc.cgroup(memory.total, root)
-    asked = host_mounts.Spaces(host_mounts.by_risk(mount for group in groups for mount in group), settings.timeout, ask)
+    asked = host_space.Spaces(host_mounts.by_risk(mount for group in groups for mount in group), settings.timeout, ask)
     first = _sample(source, root, settings.top, clock, memory=False)
     started = clock()
     wall = now()
@@ -115,8 +115,8 @@ def look(
 
 
 def _chosen(
-    group: Sequence[host_mounts.Mount], answers: Mapping[str, host_mounts.Answer]
-) -> Optional[Tuple[host_mounts.Mount, host_mounts.Answer]]:
+    group: Sequence[host_mounts.Mount], answers: Mapping[str, host_space.Answer]
+) -> Optional[Tuple[host_mounts.Mount, host_space.Answer]]:
     """The mount that stands for its file system: the first that is a folder; one that did not answer before none at all."""
     told = [(mount, answers[mount.point]) for mount in group]
     for mount, answer in told:
@@ -194,7 +194,7 @@ def judge_all(seen: Seen, settings: Settings) -> List[Finding]:
     for mount, answer in seen.mounts:
         found += _judge_mount(mount, answer, settings)
     found += [
-        finding("disk.%s" % host_proc.printable(point), "disk", "critical", message("host.disk.missing", mount=host_proc.printable(point)))
+        finding("disk.%s" % printable(point), "disk", "critical", message("host.disk.missing", mount=printable(point)))
         for point in seen.missing
     ]
     found += _judge_connections(seen, settings)
@@ -281,11 +281,11 @@ def _judge_memory(seen: Seen, settings: Settings) -> List[Finding]:
     return found
 
 
-def _judge_mount(mount: host_mounts.Mount, answer: host_mounts.Answer, settings: Settings) -> List[Finding]:
-    point = host_proc.printable(mount.point)
+def _judge_mount(mount: host_mounts.Mount, answer: host_space.Answer, settings: Settings) -> List[Finding]:
+    point = printable(mount.point)
     limits = settings.limits
     evidence: Dict[str, Any] = {
-        "mount_source": host_proc.printable(mount.source),
+        "mount_source": printable(mount.source),
         "filesystem_type": mount.type,
         "read_only": mount.read_only or None,
     }
@@ -341,7 +341,7 @@ def _judge_connections(seen: Seen, settings: Settings) -> List[Finding]:
 
 
 def _judge_interface(name: str, rate: Mapping[str, Optional[float]], seconds: float, settings: Settings) -> List[Finding]:
-    name = host_proc.printable(name)
+    name = printable(name)
     limit, absolute = settings.limits.of("network", name), settings.limits.of("network_rate", name)
     rx, tx, megabits = rate["rx"] or 0.0, rate["tx"] or 0.0, rate["speed"]
     fastest = max(rx, tx)
@@ -422,12 +422,12 @@ def metrics(seen: Seen) -> Dict[str, Any]:
     counted = seen.connections
     spaces = {}
     for mount, answer in seen.mounts:
-        told: Dict[str, Any] = {"type": mount.type, "source": host_proc.printable(mount.source), "reason": answer.reason}
+        told: Dict[str, Any] = {"type": mount.type, "source": printable(mount.source), "reason": answer.reason}
         if answer.space:
             space = answer.space
             told.update(total=space.total, used=space.used, free=space.available, percent=space.percent)
             told.update(inodes=space.inodes, inodes_used=space.inodes_used, inodes_percent=space.inodes_percent)
-        spaces[host_proc.printable(mount.point)] = told
+        spaces[printable(mount.point)] = told
     return {
         "source": seen.source,
         "seconds": round(seen.seconds, 3),
@@ -449,7 +449,7 @@ def metrics(seen: Seen) -> Dict[str, Any]:
         },
         "mounts": spaces,
         "connections": None if isinstance(counted, OSError) else {str(port): dict(item) for port, item in counted.items()},
-        "interfaces": {host_proc.printable(name): dict(rate) for name, rate in seen.interfaces.items()},
+        "interfaces": {printable(name): dict(rate) for name, rate in seen.interfaces.items()},
         "oom_kills": seen.oom.kills,
         "core_dumps": len(seen.cores_dumped.dumps),
         "top": {

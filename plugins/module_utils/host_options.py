@@ -100,7 +100,7 @@ class Settings(NamedTuple):
     source: str
 
 
-_SIZE_WORD = re.compile(r"[0-9.]+\s*[KMGTP]i?B?", re.IGNORECASE)
+_SIZE_WORD = r"(?i)[0-9.]+\s*[KMGTP]i?B?"
 
 
 def _range_text(value: Any, path: str, in_bytes: bool) -> Optional[str]:
@@ -108,7 +108,7 @@ def _range_text(value: Any, path: str, in_bytes: bool) -> Optional[str]:
         return None
     text = value
     if in_bytes and isinstance(value, str):
-        text = _SIZE_WORD.sub(lambda found: str(parse_size(found.group(), path)), value)
+        text = re.sub(_SIZE_WORD, lambda found: str(parse_size(found.group(), path)), value)
     parse_range(text, path)
     return str(text).strip()
 

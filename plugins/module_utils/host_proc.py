@@ -13,6 +13,8 @@ import os
 import re
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import printable
+
 #: Kernel accounting unit of CPU time.
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -68,11 +70,6 @@ class Sample(NamedTuple):
     interfaces: Mapping[str, Interface]
     processes: Mapping[int, Process]
     cgroup_cpu: Optional[float]
-
-
-def printable(name: str) -> str:
-    """A file or process name with bytes that are no UTF-8 shown as escapes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def read(root: str, path: str) -> str:
@@ -219,7 +216,7 @@ def load(root: str = "/") -> Tuple[float, float, float]:
 
 #: Connection states as ``/proc/net/tcp`` numbers them (include/net/tcp_states.h).
 _STATES = {b"01": "established", b"06": "time_wait", b"08": "close_wait", b"0A": "listening"}
-_SOCKET = re.compile(rb"^ *\d+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} (01|06|08|0A) ", re.MULTILINE)
+_SOCKET = rb"(?m)^ *\d+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} (01|06|08|0A) "
 
 
 def connections(ports: Iterable[int], root: str = "/") -> Dict[int, Dict[str, int]]:
@@ -233,7 +230,7 @@ def connections(ports: Iterable[int], root: str = "/") -> Dict[int, Dict[str, in
             if name == "tcp":
                 raise
             continue  # a host without IPv6
-        for port, state in _SOCKET.findall(data):
+        for port, state in re.findall(_SOCKET, data):
             if port in counts:
                 counts[port][_STATES[state]] += 1
     return {int(port, 16): count for port, count in counts.items()}
@@ -259,7 +256,7 @@ class Owner(NamedTuple):
     unit: Optional[str]
 
 
-_UNIT = re.compile(r"/([^/\n]+\.(?:service|scope))(?:/|$)", re.MULTILINE)
+_UNIT = r"(?m)/([^/\n]+\.(?:service|scope))(?:/|$)"
 
 
 def owner(pid: int, root: str = "/") -> Optional[Owner]:
@@ -269,7 +266,7 @@ def owner(pid: int, root: str = "/") -> Optional[Owner]:
         return None
     name = re.search(r"^Name:\t(.*)$", status, re.MULTILINE)
     uid = re.search(r"^Uid:\t(\d+)", status, re.MULTILINE)
-    units = _UNIT.findall(try_read(root, "proc/%d/cgroup" % pid) or "")
+    units = re.findall(_UNIT, try_read(root, "proc/%d/cgroup" % pid) or "")
     return Owner(printable(name.group(1)) if name else "?", _user(int(uid.group(1))) if uid else "?", units[-1] if units else None)
 
 

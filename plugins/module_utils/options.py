@@ -51,24 +51,24 @@ def check_regex(pattern: str, path: str) -> re.Pattern[str]:
         raise OptionError(path, "%r is not a regular expression: %s" % (pattern, error)) from None
 
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\Z")
+_DURATION = r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\Z"
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, None: 1.0}
 
 
 def parse_duration(text: Union[str, int, float], path: str) -> float:
     """Seconds from ``90``, ``"250ms"``, ``"5m"``, ``"25h"``, ``"30d"`` or ``"1w"``. Raises OptionError."""
-    found = None if isinstance(text, bool) else _DURATION.match(str(text).strip())
+    found = None if isinstance(text, bool) else re.match(_DURATION, str(text).strip())
     if not found:
         raise OptionError(path, "%r is not a duration" % (text,), hint="30, 250ms, 5m, 25h, 30d or 1w")
     return float(found.group(1)) * _SECONDS[found.group(2)]
 
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(i?)B?\Z", re.IGNORECASE)
+_SIZE = r"(?i)(\d+(?:\.\d+)?)\s*([KMGTP]?)(i?)B?\Z"
 
 
 def parse_size(text: Union[str, int, float], path: str) -> int:
     """Bytes from ``1024``, ``"100M"``, ``"10GiB"``; all units are powers of 1024, as in ``ls -h``. Raises OptionError."""
-    found = None if isinstance(text, bool) else _SIZE.match(str(text).strip())
+    found = None if isinstance(text, bool) else re.match(_SIZE, str(text).strip())
     if not found:
         raise OptionError(path, "%r is not a size" % (text,), hint="1024, 100M or 10GiB")
     power = " KMGTP".index(found.group(2).upper() or " ")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Finding, Message, finding, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_engine import Child, Loop, Steps, result_of, sleep
@@ -27,20 +27,22 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_outcome im
 _BLOCKING = ("port", "process", "file")
 
 
-class _Attempt(NamedTuple):
-    outcome: Outcome
-    trace: Trace
-    answered: bool
+class _Attempt:
+    __slots__ = ("answered", "outcome", "trace")
+
+    def __init__(self, outcome: Outcome, trace: Trace, answered: bool) -> None:
+        self.outcome = outcome
+        self.trace = trace
+        self.answered = answered
 
 
 class _Call:
     """One call of the module: what its probes share."""
 
-    def __init__(self, probes: Sequence[Probe], until: float, deadline: float, loop: Loop, search: Callable[[str, Any], Any]) -> None:
+    def __init__(self, probes: Sequence[Probe], until: float, deadline: float, loop: Loop, bundle: Optional[str]) -> None:
         self.loop = loop
         self.until = until
         self.deadline = deadline
-        self.search = search
         self.names = Names(loop)
         self._units: Any = None
         self._probes = probes
@@ -56,6 +58,8 @@ class _Call:
         if self.child is not None:
             loop.spawn(self.child.read())
         self._contexts: Any = None
+        self._bundle = bundle
+        self._search: Optional[Callable[[str, Any], Any]] = None
         for index, probe in enumerate(probes):
             if _uses_tls(probe) and index not in self._jobs:
                 self.contexts.begin(probe)
@@ -68,6 +72,14 @@ class _Call:
 
             self._contexts = Contexts(self.loop)
         return self._contexts
+
+    def search(self, expression: str, data: Any) -> Any:
+        """Evaluate a JMESPath expression."""
+        if self._search is None:
+            from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_jmespath import searcher
+
+            self._search = searcher(self._bundle)
+        return self._search(expression, data)
 
     def close(self) -> None:
         """End what is left of it."""
@@ -273,10 +285,8 @@ def run_probes(
 
     ``deadline``: seconds for all. ``concurrency``: probes at once. ``bundle``: the jmespath package, see :mod:`probe_jmespath`.
     """
-    from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_jmespath import searcher
-
     loop = Loop(clock)
-    call = _Call(probes, clock() + deadline, deadline, loop, searcher(bundle))
+    call = _Call(probes, clock() + deadline, deadline, loop, bundle)
     ended: Dict[int, Tuple[List[Finding], Dict[str, Any]]] = {}
     waiting = deque(sorted(range(len(probes)), key=lambda index: _order(probes[index])))
 

@@ -4,8 +4,8 @@
 """Many waits at once in one thread: a ``selectors`` loop that drives generators.
 
 A *step function* is a generator that yields what it waits for (:class:`Ready`, :class:`Pending`) and returns its result. Every wait has
-an end time, so every task ends. What blocks (name look-ups) and what computes outside Python's lock (TLS) goes to daemon threads; what may hang for good
-(a ``stat`` on a dead mount) to one forked child, which is killed and left behind.
+an end time, so every task ends. What blocks (name look-ups) and what computes outside Python's lock (TLS) goes to daemon threads; what
+may hang for good (a ``stat`` on a dead mount) to one forked child, which is killed and left behind.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import os
 import selectors
 import threading
 import time
-from typing import Any, Callable, Deque, Dict, Generator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar, Union
+from typing import Any, Callable, Deque, Dict, Generator, List, Optional, Sequence, Tuple, TypeVar, Union
 
 T = TypeVar("T")
 
@@ -27,14 +27,17 @@ _TURNS = 8
 _MOST_COMPUTING = 4
 
 
-class Ready(NamedTuple):
+class Ready:
     """Wait until one of ``events`` (file object, selectors' mask) is ready, at most until ``until`` on the loop's clock.
 
     The answer is the list of file objects that are ready; empty when the time is over.
     """
 
-    events: Sequence[Tuple[Any, int]]
-    until: float
+    __slots__ = ("events", "until")
+
+    def __init__(self, events: Sequence[Tuple[Any, int]], until: float) -> None:
+        self.events = events
+        self.until = until
 
 
 class Future:
@@ -47,11 +50,14 @@ class Future:
         self.waiters: List[_Task] = []
 
 
-class Pending(NamedTuple):
+class Pending:
     """Wait for a future, at most until ``until``. The answer is whether it is done."""
 
-    future: Future
-    until: float
+    __slots__ = ("future", "until")
+
+    def __init__(self, future: Future, until: float) -> None:
+        self.future = future
+        self.until = until
 
 
 Steps = Generator[Union[Ready, Pending], Any, T]

@@ -32,13 +32,16 @@ _TLS_CLIENTS = ("http", "tcp", "tls")
 _NETWORK = (*_TLS_CLIENTS, "dns")
 
 
-class _Option(NamedTuple):
+class _Option:
     """``kind``: how the value is read; ``types``: the probes that have it; ``default``: when it is not given."""
 
-    kind: str
-    types: Tuple[str, ...] = TYPES
-    default: Any = None
-    choices: Tuple[str, ...] = ()
+    __slots__ = ("choices", "default", "kind", "types")
+
+    def __init__(self, kind: str, types: Tuple[str, ...] = TYPES, default: Any = None, choices: Tuple[str, ...] = ()) -> None:
+        self.kind = kind
+        self.types = types
+        self.default = default
+        self.choices = choices
 
 
 _OPTIONS: Dict[str, _Option] = {
@@ -160,12 +163,15 @@ def _spec_of(option: _Option) -> Dict[str, Any]:
     return spec
 
 
-class Settings(NamedTuple):
+class Settings:
     """The module's options, read."""
 
-    probes: List[Probe]
-    deadline: float
-    concurrency: int
+    __slots__ = ("concurrency", "deadline", "probes")
+
+    def __init__(self, probes: List[Probe], deadline: float, concurrency: int) -> None:
+        self.probes = probes
+        self.deadline = deadline
+        self.concurrency = concurrency
 
 
 def parse(args: Mapping[str, Any]) -> Settings:
@@ -351,9 +357,9 @@ def _check_common(probe: Probe, path: str) -> None:
             raise unknown_name(path + ".state", probe["state"], choices, what="state")
 
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")  # RFC 9110, section 5.6.2
-_CONTROL = re.compile(r"[\x00-\x20\x7f]")
-_HEADER_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z"  # RFC 9110, section 5.6.2
+_CONTROL = r"[\x00-\x20\x7f]"
+_HEADER_VALUE = r"[\x00-\x08\x0a-\x1f\x7f]"
 
 
 class Url(NamedTuple):
@@ -367,7 +373,7 @@ class Url(NamedTuple):
 
 
 _read_urls: Dict[str, Url] = {}  # each is read several times on its way, and 200 of them add up
-_PLAIN_TARGET = re.compile(r"[\w/%:@!$&'()*+,;=~.?-]*\Z", re.ASCII)
+_PLAIN_TARGET = r"(?a)[\w/%:@!$&'()*+,;=~.?-]*\Z"
 
 
 def read_url(url: str, path: str = "url") -> Url:
@@ -382,7 +388,7 @@ def read_url(url: str, path: str = "url") -> Url:
 def _take_apart(url: str, path: str) -> Url:
     from urllib.parse import quote, urlsplit
 
-    if _CONTROL.search(url):
+    if re.search(_CONTROL, url):
         raise OptionError(path, "%r holds a space or control character" % safe_url(url))
     try:
         parts = urlsplit(url)
@@ -397,22 +403,22 @@ def _take_apart(url: str, path: str) -> Url:
     if not parts.hostname or port == 0:
         raise OptionError(path, "%r names no host or no usable port" % safe_url(url))
     target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
-    if not _PLAIN_TARGET.match(target):
+    if not re.match(_PLAIN_TARGET, target):
         target = quote(target, safe="/%:@!$&'()*+,;=~-._?")
     userinfo = parts.netloc.rpartition("@")[0] or None
     return Url(scheme, parts.hostname, port or (443 if scheme == "https" else 80), target, userinfo)
 
 
-_USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
-_SECRET_QUERY = re.compile(r"([?&;][^=&;\s]*(?:passw|secret|token|key|sig|auth|cred)[^=&;\s]*=)[^&;\s#\"']+", re.IGNORECASE)
+_USERINFO = r"(?<=://)[^/?#\s]*@"
+_QUERY_TO_MASK = r"(?i)([?&;][^=&;\s]*(?:passw|secret|token|key|sig|auth|cred)[^=&;\s]*=)[^&;\s#\"']+"
 MASK = "********"
 
 
 def safe_url(text: str) -> str:
     """The text with user names and passwords of URLs, and query parameters with secret names, replaced."""
     if "://" in text and "@" in text:
-        text = _USERINFO.sub(MASK + "@", text)
-    return _SECRET_QUERY.sub(r"\g<1>" + MASK, text) if "=" in text else text
+        text = re.sub(_USERINFO, MASK + "@", text)
+    return re.sub(_QUERY_TO_MASK, r"\g<1>" + MASK, text) if "=" in text else text
 
 
 def read_address(text: str, path: str, port: Optional[int] = None) -> Tuple[str, int]:
@@ -439,15 +445,15 @@ def _check_http(probe: Probe, path: str) -> None:
     for url, option in targets:
         read_url(url, "%s.%s" % (path, option))
     probe["targets"] = [url for url, _option in targets]
-    if not _TOKEN.match(probe["method"]):
+    if not re.match(_HEADER_NAME, probe["method"]):
         raise OptionError(path + ".method", "%r is not a method" % probe["method"])
     probe["method"] = probe["method"].upper()
     for name, value in probe["headers"].items():
-        if not _TOKEN.match(name):
+        if not re.match(_HEADER_NAME, name):
             raise OptionError("%s.headers.%s" % (path, name), "is not a name of a header")
-        if _HEADER_VALUE.search(value):
+        if re.search(_HEADER_VALUE, value):
             raise OptionError("%s.headers.%s" % (path, name), "the value holds a line break or control character")
-    if probe["host_header"] and _CONTROL.search(probe["host_header"]):
+    if probe["host_header"] and re.search(_CONTROL, probe["host_header"]):
         raise OptionError(path + ".host_header", "holds a space or control character")
     if probe["password"] and not probe["username"]:
         raise OptionError(path + ".username", "is needed beside password")
@@ -480,7 +486,7 @@ def _check_addresses(probe: Probe, path: str) -> None:
 
 def _check_dns(probe: Probe, path: str) -> None:
     labels = probe["query"].rstrip(".").split(".")
-    if not all(0 < len(label.encode("utf-8")) <= 63 for label in labels) or _CONTROL.search(probe["query"]):
+    if not all(0 < len(label.encode("utf-8")) <= 63 for label in labels) or re.search(_CONTROL, probe["query"]):
         raise OptionError(path + ".query", "%r is not a name to look up" % probe["query"])
     if probe["resolver"]:
         probe["resolver"] = _read_resolver(probe["resolver"], path + ".resolver")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Iterable, Match, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, Iterable, Match, Optional, Sequence, Union
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Message, cut, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import MASK, Probe, safe_url
@@ -22,14 +22,19 @@ class Failure(Exception):  # noqa: N818 - not a fault of ours: the probe's resul
         self.value = value
 
 
-class Outcome(NamedTuple):
+class Outcome:
     """What a probe found: like a finding, without what the probe's options say."""
 
-    status: str
-    text: Message
-    value: Union[int, float, None] = None
-    unit: str = ""
-    extra: Sequence[Dict[str, Any]] = ()  # findings beside the probe's own: arguments of ``findings.finding``
+    __slots__ = ("extra", "status", "text", "unit", "value")
+
+    def __init__(
+        self, status: str, text: Message, value: Union[int, float, None] = None, unit: str = "", extra: Sequence[Dict[str, Any]] = ()
+    ) -> None:
+        self.status = status
+        self.text = text
+        self.value = value
+        self.unit = unit
+        self.extra = extra  # findings beside the probe's own: arguments of ``findings.finding``
 
 
 class Trace:
@@ -75,7 +80,7 @@ class Trace:
         return told
 
 
-_SECRET_HEADER = re.compile(r"authorization|cookie|token|secret|passw|key|credential|signature", re.IGNORECASE)
+_HEADER_TO_MASK = r"(?i)authorization|cookie|token|secret|passw|key|credential|signature"
 
 
 class Masker:
@@ -84,7 +89,7 @@ class Masker:
     def __init__(self, probe: Probe) -> None:
         found = {probe.get("password") or ""}
         for name, value in (probe.get("headers") or {}).items():
-            if _SECRET_HEADER.search(name):
+            if re.search(_HEADER_TO_MASK, name):
                 found.update([value, *value.split()])
         for url in probe.get("targets") or ():
             if isinstance(url, str) and ("@" in url or "?" in url):
@@ -122,7 +127,7 @@ def _secrets_of_url(url: str) -> Iterable[str]:
         yield unquote(password)
         yield basic_credentials(unquote(user), unquote(password))
     for name, value in parse_qsl(parts.query):
-        if _SECRET_HEADER.search(name) or re.search("sig|auth|cred", name, re.IGNORECASE):
+        if re.search(_HEADER_TO_MASK, name) or re.search("sig|auth|cred", name, re.IGNORECASE):
             yield value
 
 

@@ -215,7 +215,7 @@ def test_a_folder_that_hangs_holds_up_no_other(sets):
     def ask(path):
         if path == "/hangs":
             time.sleep(60)
-        return backup_status.host_mounts.space(path)
+        return backup_status.host_space.space(path)
 
     found, _data = backup_status.look(backups, 0.3, now=lambda: NOW, ask=ask)
     assert {item["check"]: item["message"] for item in found if item["status"] != "ok"} == {"backup.a.age": "backup.root_hangs"}

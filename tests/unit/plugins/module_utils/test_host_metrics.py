@@ -14,10 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import host_events, host_metrics, host_mounts, host_options, host_proc
+from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    host_events,
+    host_metrics,
+    host_mounts,
+    host_options,
+    host_proc,
+    host_space,
+)
 
 CAPTURE = Path(__file__).with_name("test_host_capture.json")
-SPACE = host_mounts.Space(total=1000, used=600, available=300, inodes=100, inodes_used=10, folder=True, took_ms=0.1)
+SPACE = host_space.Space(total=1000, used=600, available=300, inodes=100, inodes_used=10, folder=True, took_ms=0.1)
 
 
 @pytest.fixture
@@ -113,7 +120,7 @@ QUIET = host_metrics.Seen(
     load=(0.1, 0.2, 0.3),
     memory=host_proc.Memory(1000, 600, 0, 0),
     cgroup=host_proc.Cgroup(None, None, None, None),
-    mounts=[(host_mounts.Mount("/", "ext4", "/dev/sda", "8:1", "/", False), host_mounts.Answer(SPACE))],
+    mounts=[(host_mounts.Mount("/", "ext4", "/dev/sda", "8:1", "/", False), host_space.Answer(SPACE))],
     missing=[],
     connections={},
     interfaces={"eth0": {"rx": 100.0, "tx": 200.0, "errors": 0.0, "dropped": 0.0, "speed": 1000.0}},
@@ -152,7 +159,7 @@ def test_a_quiet_host_is_ok():
         pytest.param({"memory": host_proc.Memory(1000, 50, 0, 0)}, {}, {"memory": ("critical", "host.memory")}, id="hardly any memory"),
         pytest.param({"memory": host_proc.Memory(1000, 600, 100, 40)}, {}, {"swap": ("warning", "host.swap")}, id="swap in use"),
         pytest.param(
-            {"mounts": [(QUIET.mounts[0][0], host_mounts.Answer(SPACE._replace(used=850, available=150)))]},
+            {"mounts": [(QUIET.mounts[0][0], host_space.Answer(SPACE._replace(used=850, available=150)))]},
             {},
             {"disk./": ("warning", "host.disk")},
             id="a disk over 80 %",
@@ -164,19 +171,19 @@ def test_a_quiet_host_is_ok():
             id="less free than the limit in bytes",
         ),
         pytest.param(
-            {"mounts": [(QUIET.mounts[0][0], host_mounts.Answer(SPACE._replace(inodes_used=95)))]},
+            {"mounts": [(QUIET.mounts[0][0], host_space.Answer(SPACE._replace(inodes_used=95)))]},
             {},
             {"inodes./": ("critical", "host.inodes")},
             id="no inodes left",
         ),
         pytest.param(
-            {"mounts": [*QUIET.mounts, (NAS, host_mounts.Answer(None, "hangs"))]},
+            {"mounts": [*QUIET.mounts, (NAS, host_space.Answer(None, "hangs"))]},
             {},
             {"disk./mnt/nas": ("unknown", "host.disk.hangs")},
             id="a mount that hangs",
         ),
         pytest.param(
-            {"mounts": [*QUIET.mounts, (NAS, host_mounts.Answer(None, "Stale file handle"))]},
+            {"mounts": [*QUIET.mounts, (NAS, host_space.Answer(None, "Stale file handle"))]},
             {},
             {"disk./mnt/nas": ("unknown", "host.disk.unreadable")},
             id="a mount that fails",
@@ -251,7 +258,7 @@ def test_each_fault_gives_exactly_its_finding(changes, options, expected):
 def test_the_mount_that_stands_for_a_file_system_is_a_folder():
     hosts = host_mounts.Mount("/etc/hosts", "ext4", "/dev/sda", "8:1", "/containers/hosts", False)
     data = host_mounts.Mount("/data/volume", "ext4", "/dev/sda", "8:1", "/volumes/x", False)
-    answers = {"/etc/hosts": host_mounts.Answer(SPACE._replace(folder=False)), "/data/volume": host_mounts.Answer(SPACE)}
+    answers = {"/etc/hosts": host_space.Answer(SPACE._replace(folder=False)), "/data/volume": host_space.Answer(SPACE)}
     assert host_metrics._chosen([hosts, data], answers) == (data, answers["/data/volume"])
     assert host_metrics._chosen([hosts], answers) is None
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import host_proc
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import printable
 
 CPU_TIMES = st.tuples(*[st.integers(0, 2**40)] * 8).map(lambda fields: host_proc.Cpu(*fields))
 
@@ -172,4 +173,4 @@ def test_the_unit_of_a_process(tmp_path):
 
 
 def test_names_that_are_no_utf8_are_shown_with_escapes():
-    assert host_proc.printable(os.fsdecode(b"caf\xe9 \xc3\xa9")) == "caf\\xe9 é"
+    assert printable(os.fsdecode(b"caf\xe9 \xc3\xa9")) == "caf\\xe9 é"
