@@ -75,7 +75,8 @@ def _time(tag: int, value: bytes) -> float:
 def _alternative_names(data: bytes) -> Iterator[str]:
     import socket
 
-    for tag, value in _children(next(_children(data))[1]):
+    # The default: running out inside a generator would be a RuntimeError, which nobody expects of a broken certificate.
+    for tag, value in _children(next(_children(data), (0, b""))[1]):
         if tag == 0x82:
             yield value.decode("ascii", "replace")
         elif tag == 0x87 and len(value) in (4, 16):
