@@ -72,10 +72,10 @@ def as_number(value: Any) -> float | None:
     """A value as number; NaN when it is none."""
     if value is None:
         return None
-    if isinstance(value, str) and not isinstance(value, Strange):
-        if isinstance(value, Num) or re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?", value.strip(" ")):
-            number = float(value)
-            return number if math.isfinite(number) else math.nan
+    spelt = isinstance(value, str) and not isinstance(value, Strange)
+    if spelt and (isinstance(value, Num) or re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?", value.strip(" "))):
+        number = float(value)
+        return number if math.isfinite(number) else math.nan
     return math.nan
 
 
@@ -150,7 +150,9 @@ def reference(
             continue
         if raw.endswith(b"\r"):
             raw = raw[:-1]
-        raw = raw.lstrip(b"\x00").removeprefix(b"\xef\xbb\xbf")
+        raw = raw.lstrip(b"\x00")
+        if raw.startswith(b"\xef\xbb\xbf"):
+            raw = raw[3:]
         if not raw.strip():
             out["blank"] += 1
             continue
@@ -241,7 +243,8 @@ def reference(
             "max": ordered[-1] if ordered else None,
             "sorted": ordered,
             "buckets": [
-                sum(low <= value < high for value in ordered) for low, high in zip((-math.inf, *edges), (*edges, math.inf), strict=True)
+                sum(low <= value < high for value in ordered)
+                for low, high in zip((-math.inf, *edges), (*edges, math.inf))  # noqa: B905  # Python 3.8
             ],
             "slow_count": sum(value > slow for value in ordered) if slow is not None else 0,
         }

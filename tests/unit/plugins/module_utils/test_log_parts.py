@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import math
 import random
-import zoneinfo
 from typing import Any
 
 import pytest
@@ -25,7 +23,6 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     log_tally,
     log_times,
 )
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import log_zones
 
 SHARES = (0.0, 0.001, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1.0)
 
@@ -150,17 +147,6 @@ def test_spans_coarsen_to_the_same_in_any_order(seconds: list[int], cuts: int) -
         assert merged["spans"] == summary(seconds)["spans"]
     finally:
         log_tally.SPANS_LIMIT = limit
-
-
-@pytest.mark.parametrize("name", ["Asia/Seoul", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
-@given(moment=st.datetimes(datetime.datetime(2001, 1, 1), datetime.datetime(2027, 1, 1)))
-def test_named_zones_are_those_of_the_zone_database(name: str, moment: datetime.datetime) -> None:
-    zone = log_times.make_zone(name, {name: log_zones.table(name, 2028)})
-    wall = moment.replace(tzinfo=datetime.UTC).timestamp()
-    expected = moment.replace(tzinfo=zoneinfo.ZoneInfo(name))
-    there = expected.astimezone(datetime.UTC).astimezone(zoneinfo.ZoneInfo(name)).replace(tzinfo=None)
-    if there == moment:  # not in the hour that a clock leaps over
-        assert zone(wall) == expected.timestamp()
 
 
 @pytest.mark.parametrize(
