@@ -19,8 +19,8 @@ LAB_MISSING = $(shell tests/lab/missing.sh)
 daily: $(VENV)/.run
 	@$(BIN)/python -m opsrunner daily --system demo --fail-on none
 
-## test: lint, sanity and unit tests; on a machine with root and podman also roles and planted faults on real hosts
-test: lint sanity test-unit test-old-python test-lab
+## test: lint, sanity, unit tests and whole runs; on a machine with root and podman also roles and planted faults on real hosts
+test: lint sanity test-unit test-old-python test-integration test-lab
 
 ## venv: the environment in .venv with everything that work on this project needs
 venv: $(VENV)/.dev
@@ -81,9 +81,13 @@ test-unit: $(VENV)/.dev
 test-old-python: $(VENV)/.dev
 	@tests/unit/old_python.sh
 
-## test-slow: the same properties and fuzz tests with many more examples
+## test-integration: whole runs on this machine: the command, records, packages, hostile input
+test-integration: $(VENV)/.dev
+	@$(BIN)/python -m pytest $(filter-out tests/integration/faults,$(wildcard tests/integration/*)) -q -n $(WORKERS) --dist worksteal
+
+## test-slow: fuzz tests with many more examples than CI has time for
 test-slow: $(VENV)/.dev
-	@OPSRUNNER_SLOW=1 $(BIN)/python -m pytest tests/unit -q -n $(WORKERS) --dist worksteal --hypothesis-profile=slow
+	@$(BIN)/python -m pytest tests/slow -q -n $(WORKERS) --dist worksteal
 
 ## test-lab: what needs real hosts; without root or podman it is left out, with STRICT=1 that fails
 test-lab: $(VENV)/.dev
@@ -111,6 +115,14 @@ bench-daily: $(VENV)/.dev
 bench-tune: $(VENV)/.dev
 	@$(BIN)/python tests/bench/tune/bench.py
 
+## bench-probes: 200 endpoints in one health_probe call
+bench-probes: $(VENV)/.dev
+	@$(BIN)/python tests/bench/probes/bench.py
+
+## bench-imports: what each module costs before it does any work
+bench-imports: $(VENV)/.dev
+	@$(BIN)/python tests/bench/imports/bench.py
+
 ## lab-up, lab-down: hosts of LogCaster and SimpleRS to try things on
 lab-up:
 	@tests/lab/hosts.py up .cache/lab/hosts logcaster1=logcaster logcaster2=logcaster batch1=simplers
@@ -125,4 +137,4 @@ clean:
 help:
 	@sed -n 's/^## //p' Makefile | sort
 
-.PHONY: daily test venv lint lint-python lint-yaml lint-roles format docs sanity test-unit test-old-python test-slow test-lab molecule test-faults bench-daily bench-tune lab-up lab-down clean help
+.PHONY: daily test venv lint lint-python lint-yaml lint-roles format docs sanity test-unit test-old-python test-integration test-slow test-lab molecule test-faults bench-daily bench-probes bench-imports bench-tune lab-up lab-down clean help
