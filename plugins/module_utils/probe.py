@@ -195,7 +195,7 @@ class _Call:
     def _attempt(self, index: int, target: Any, again: bool) -> Steps[_Attempt]:
         probe = self._probes[index]
         now = self.loop.clock()
-        trace = Trace(self.loop.clock, min(now + probe["timeout"], self.until))
+        trace = Trace(self.loop.clock, min(now + probe["timeout"], self.until), self.until)
         if now >= self.until:
             return _Attempt(Outcome("unknown", message("probe.not_begun", name=probe["name"], deadline=self.deadline)), trace, False)
         try:
@@ -203,7 +203,7 @@ class _Call:
             trace.end()
             return _Attempt(outcome, trace, True)
         except TimeoutError:
-            waited = self.loop.clock() - now
+            waited = self.loop.clock() - trace.started
             # Only a probe that had all its time can say that there is no answer.
             had_its_time = waited >= 0.95 * min(probe["timeout"], self.deadline)
             blind = trace.stage in ("local", "program")

@@ -82,6 +82,7 @@ class Loop:
         self._timers: List[Tuple[float, int, _Task, int]] = []
         self._count = itertools.count()
         self._runnable: Deque[Tuple[_Task, Any]] = collections.deque()
+        self._fresh: Deque[_Task] = collections.deque()
         self._live = 0
         self._finished: Deque[Tuple[Future, Any, Optional[BaseException]]] = collections.deque()
         self._wake_read, self._wake_write = os.pipe()
@@ -104,7 +105,7 @@ class Loop:
     def spawn(self, steps: Steps[Any], done: Optional[Callable[[Any, Optional[BaseException]], None]] = None) -> None:
         """Start a step function; ``done(result, error)`` is called at its end. Without it the loop does not wait for its end."""
         self._live += done is not None
-        self._runnable.append((_Task(steps, done), None))
+        self._fresh.append(_Task(steps, done))
 
     def call(self, work: Callable[[], Any]) -> Future:
         """Do blocking work in a thread."""
@@ -138,17 +139,24 @@ class Loop:
         """Drive all tasks to their ends."""
         while self._live:
             # Few at a time: what arrives meanwhile is to be timed when it arrives.
-            for _turn in range(min(_TURNS, len(self._runnable))):
-                self._advance(*self._runnable.popleft())
+            for _turn in range(_TURNS):
+                if self._runnable:
+                    self._advance(*self._runnable.popleft())
+                elif self._may_begin():
+                    self._advance(self._fresh.popleft(), None)
             if self._live:
                 self._poll()
+
+    def _may_begin(self) -> bool:
+        """Whether a task may begin: not while others wait for a processor, whose time would be told as the server's."""
+        return bool(self._fresh) and (self._computing is None or not self._computing.full)
 
     def _poll(self) -> None:
         now = self.clock()
         while self._timers and (self._timers[0][2].serial != self._timers[0][3]):
             heapq.heappop(self._timers)
         timeout: Optional[float] = max(0.0, self._timers[0][0] - now) if self._timers else None
-        if self._runnable:
+        if self._runnable or self._may_begin():
             timeout = 0.0
         if timeout is not None and timeout > 3600:
             timeout = 3600.0
@@ -178,7 +186,7 @@ class Loop:
                 self._selector.unregister(file)
         task.wait = None
         task.serial += 1
-        self._runnable.appendleft((task, answer))  # before those that have not begun
+        self._runnable.append((task, answer))
 
     def _advance(self, task: _Task, answer: Any) -> None:
         try:
@@ -219,6 +227,11 @@ class _Threads:
         self._lock = threading.Lock()
         self._open = 0  # jobs waiting or under way
         self._started = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether more jobs wait than it takes to keep the threads at work."""
+        return self._open >= self._most + 2
 
     def do(self, work: Callable[[], Any]) -> Future:
         future = Future()

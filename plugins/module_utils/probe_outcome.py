@@ -40,9 +40,11 @@ class Outcome:
 class Trace:
     """How far an attempt came: the stage it is in, what it saw, how long each stage took (milliseconds)."""
 
-    def __init__(self, clock: Any, until: float) -> None:
+    def __init__(self, clock: Any, until: float, limit: Optional[float] = None) -> None:
+        """``until``: when the attempt's own time is over; ``limit``: when that of all probes is."""
         self.clock = clock
         self.until = until
+        self.limit = until if limit is None else limit
         self.started = clock()
         self._since = self.started
         self.stage = "start"
@@ -60,9 +62,10 @@ class Trace:
         self.timings[self.stage] = self.timings.get(self.stage, 0.0) + (self.clock() - self._since) * 1000
 
     def leave_out(self, seconds: float) -> None:
-        """Time in which nothing was waited for but ourselves."""
+        """Time in which nothing was waited for but ourselves: it is neither the answer's nor taken from what the answer has."""
         self.started += seconds
         self._since += seconds
+        self.until = min(self.until + seconds, self.limit)
 
     def total_ms(self) -> float:
         """Milliseconds since the attempt began."""

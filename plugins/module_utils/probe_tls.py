@@ -197,7 +197,7 @@ def start_tls(
     server_name = probe.get("server_name") or host
     trace.enter("local")
     began = trace.clock()
-    context = yield from contexts.get(probe, trace.until, credentials=credentials)
+    context = yield from contexts.get(probe, trace.limit, credentials=credentials)
     trace.leave_out(trace.clock() - began)
     trace.enter("tls")
     try:

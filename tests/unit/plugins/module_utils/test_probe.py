@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 
 import pytest
@@ -208,6 +209,27 @@ def test_work_in_threads_gives_its_result_its_error_or_a_time_out():
     ended = drive(loop, call(lambda: 5, 5), call(lambda: 1 / 0, 5), call(lambda: time.sleep(3), 0.05))
     assert (5, None) in ended
     assert {type(error) for _value, error in ended} == {type(None), ZeroDivisionError, TimeoutError}
+
+
+def test_computing_is_done_by_few_threads_and_others_begin_when_they_keep_up():
+    loop = Loop()
+    threads, begun, done = set(), [], []
+
+    def work():
+        threads.add(threading.get_ident())
+        time.sleep(0.002)
+        done.append(1)
+
+    def compute():
+        begun.append(1)
+        behind = len(begun) - len(done)
+        yield from result_of(loop.compute(work), loop.clock() + 5)
+        return behind
+
+    ended = drive(loop, *(compute() for _number in range(40)))
+    assert [error for _value, error in ended] == [None] * 40
+    assert len(threads) <= 4
+    assert max(behind for behind, _error in ended) <= 8
 
 
 def test_many_share_one_future():

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import ssl
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from probe_servers import Authority, Server, answer, find, reason, saying
 
+from ansible_collections.opsrunner.runbook.plugins.module_utils import probe_tls
+from ansible_collections.opsrunner.runbook.plugins.module_utils.probe import run_probes
+from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import read_probes
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_tls import name_matches, read_certificate, read_certificates
 
 
@@ -119,6 +123,39 @@ def test_a_handshake_without_answer_ends_in_time(serve):
 def test_a_ca_file_that_is_not_there_is_unknown(authority, serve, tmp_path):
     item = find(type="http", url=serve(authority.context("127.0.0.1")).url(), ca_file=str(tmp_path / "none.pem"))
     assert (item["status"], reason(item)) == ("unknown", "tls_files")
+
+
+def test_our_own_slowness_with_certificates_is_not_told_as_the_servers(authority, serve, monkeypatch):
+    def slowly(key, make=probe_tls._make_context):
+        time.sleep(0.3)
+        return make(key)
+
+    monkeypatch.setattr(probe_tls, "_make_context", slowly)
+    item = find(type="http", url=serve(authority.context("127.0.0.1")).url(), ca_file=str(authority.file), timeout="250ms")
+    assert item["status"] == "ok"
+    assert item["value"] < 250
+
+
+def test_certificates_that_hang_are_no_fault_of_the_server(authority, serve, monkeypatch):
+    monkeypatch.setattr(probe_tls, "_make_context", lambda key: time.sleep(2))
+    probe = {"name": "x", "type": "http", "url": serve(authority.context("127.0.0.1")).url(), "timeout": "100ms"}
+    findings, _results = run_probes(read_probes([probe]), deadline=0.3)
+    assert findings[0]["status"] == "unknown"
+
+
+def test_one_context_serves_all_probes_with_the_same_options(authority, serve, monkeypatch):
+    made = []
+
+    def counted(key, make=probe_tls._make_context):
+        made.append(key)
+        return make(key)
+
+    monkeypatch.setattr(probe_tls, "_make_context", counted)
+    url = serve(authority.context("127.0.0.1")).url()
+    probes = [{"name": str(number), "type": "http", "url": url, "ca_file": str(authority.file)} for number in range(12)]
+    findings, _results = run_probes(read_probes([*probes, {"name": "x", "type": "http", "url": url, "verify": False}]))
+    assert {item["status"] for item in findings} == {"ok"}
+    assert sorted(made) == [(False, None, (None, None)), (True, str(authority.file), (None, None))]
 
 
 def test_a_client_certificate_is_shown_to_a_server_that_asks(authority, serve):
