@@ -52,7 +52,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
                     own[name] = values[name]
                 except AnsibleError as error:
                     problems.append(variables.Problem(f"host {host}", OptionError(name, " ".join(str(error).split()))))
-            hidden |= secrets.collect(own)
+            hidden |= secrets.collect(own) | secrets.of_variables(values)
             problems += variables.check_host(host, own, _origin, cache)
         told = [secrets.mask_text(text, hidden) for text in variables.unique(problems)]
         if told:

@@ -30,7 +30,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         failed = task_vars.get("ansible_failed_result") or {}
         name = str(task.get("name") or task.get("action") or "task")
         reason = " ".join(str(failed.get("msg") or failed.get("exception") or "no message").split())
-        hidden = secrets.collect(dict(task.get("args") or {}))
+        hidden = secrets.collect(dict(task.get("args") or {})) | secrets.of_variables(task_vars)
         run = runs.current()
         found = None
         if not failed.get("findings"):  # else its own action plugin has recorded it

@@ -23,6 +23,10 @@ _SPEC: dict[str, Any] = {
     "textfile": {"type": "path"},
     "keep_days": {"type": "int", "default": runs.KEEP_DAYS},
 }
+_NO_RUN = (
+    "there is no run to report, and what was found is not kept: opsrunner.runbook.run_start (role preflight) did not come before"
+    " (--start-at-task skips it; python -m opsrunner opens the run in any case)"
+)
 #: What of the record goes out to a job runner.
 _STATS = [
     "schema",
@@ -61,7 +65,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         _result, args = self.validate_argument_spec(argument_spec=_SPEC)
         run = runs.current()
         if run is None:
-            raise AnsibleActionFail("there is no run to report: start one with opsrunner.runbook.run_start (role preflight)")
+            raise AnsibleActionFail(_NO_RUN)
         try:
             record = run.finish(hosts=map(str, task_vars.get("ansible_play_hosts_all", ())), fail_on=args["fail_on"])
         except (OSError, ValueError) as error:

@@ -49,7 +49,7 @@ class CheckAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no ty
             raise AnsibleActionFail(f"{self.module}: async is not supported: findings are recorded when the task ends")
         run = runs.current()
         args = dict(self._task.args)
-        hidden = secrets.collect(args)
+        hidden = secrets.collect(args) | secrets.of_variables(task_vars)
         try:
             self.check_options(args)
         except OptionError as error:

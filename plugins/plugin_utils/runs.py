@@ -261,10 +261,12 @@ def _own_file(path: Path) -> Path:
 
 def _append(path: Path, data: bytes) -> None:
     """Add whole lines or nothing, beside other processes. Raises OSError."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         before = os.fstat(handle).st_size
+        if before and os.pread(handle, 1, before - 1) != b"\n":
+            data = b"\n" + data  # the last one was killed within a line
         try:
             while data:
                 data = data[os.write(handle, data) :]

@@ -25,6 +25,13 @@ _NAME = re.compile(
 _USERINFO = re.compile(r"(?<=://)[^/\s@\"']+@")
 _QUERY = re.compile(r"([?&;](?:[^=&;\s]*(?:passw|secret|token|key|sig|auth|cred)[^=&;\s]*)=)[^&;\s#\"']+", re.IGNORECASE)
 
+_PLACE = re.compile(r"_(?:file|path|dir|folder|url|host|user|name)\Z")
+#: What Ansible adds to a host's variables.
+_NOT_OF_HOST = frozenset({"hostvars", "vars", "groups", "ansible_facts", "ansible_failed_task", "ansible_failed_result", "environment"})
+_ENCRYPTED = ("EncryptedString", "AnsibleVaultEncryptedUnicode")
+#: A shorter text under a secret name of the inventory may be any word.
+_LEAST = 6
+
 
 def is_secret_name(name: str) -> bool:
     """Whether a variable, option or header of this name holds a secret."""
@@ -50,6 +57,35 @@ def collect(value: Any, hidden: bool = False) -> set[str]:
             password = match.group()[:-1].partition(":")[2]
             found.update({password, unquote(password)})
     return {secret for secret in found if len(secret) >= 3}
+
+
+def of_variables(variables: Mapping[str, Any]) -> set[str]:
+    """The secrets among a host's variables: what a vault holds, plain texts under secret names.
+
+    A template may have put them into any option, where nothing tells any more what they were.
+    """
+    found: set[str] = set()
+    for name, value in variables.items():
+        if name not in _NOT_OF_HOST and not (isinstance(value, Mapping) and "changed" in value):
+            found |= _of_variable(value, is_secret_name(str(name)) and not _PLACE.search(str(name)))
+    return found
+
+
+def _of_variable(value: Any, hidden: bool) -> set[str]:
+    if isinstance(value, Mapping):
+        inner = [_of_variable(item, hidden or (is_secret_name(str(name)) and not _PLACE.search(str(name)))) for name, item in value.items()]
+        return set().union(*inner)
+    if isinstance(value, (list, tuple)):
+        return set().union(*(_of_variable(item, hidden) for item in value))
+    if type(value).__name__ in _ENCRYPTED:
+        try:
+            return collect(str(value), hidden=True)
+        except Exception:  # it cannot be opened, so nobody has used it
+            return set()
+    if not isinstance(value, str):
+        return collect(value, hidden)
+    vaulted = _VaultedValue is not None and _VaultedValue.is_tagged_on(value)
+    return collect(value, True) if vaulted or (hidden and len(value) >= _LEAST and "{{" not in value) else set()
 
 
 def mask_text(value: str, secrets: Iterable[str] = ()) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import os
 import re
@@ -161,6 +162,23 @@ def _stand() -> None:
         raise RefusalError(f"the folder you stand in cannot be used ({error.strerror}): change to another one") from None
 
 
+def _give_ansible_a_home() -> None:
+    """Where ``~/.ansible`` cannot be made, give Ansible a temporary folder: it does not start without one."""
+    if os.environ.get("ANSIBLE_HOME"):
+        return
+    try:
+        place = Path("~/.ansible").expanduser()
+    except RuntimeError:  # a user without a name and without HOME
+        place = Path("/nowhere")
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        from opsrunner._collection import runs
+
+        with contextlib.suppress(OSError):  # then Ansible says what it needs
+            os.environ["ANSIBLE_HOME"] = str(runs.fallback_folder() / "ansible")
+
+
 def _unexpected(command: argparse.ArgumentParser, given: argparse.Namespace, word: str) -> UsageError:
     if not word.startswith("-"):
         return UsageError(f"{given.command}: {word!r} is one word too many")
@@ -175,6 +193,13 @@ def _unexpected(command: argparse.ArgumentParser, given: argparse.Namespace, wor
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     output.prepare()
+    try:
+        return _main(argv)
+    finally:
+        output.close()
+
+
+def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     extra: list[str] = []
     if "--" in words:
@@ -182,6 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         words, extra = words[:cut], words[cut + 1 :]
     try:
         _stand()
+        _give_ansible_a_home()
         known = runbooks.find()
         name = next((word for word in words if not word.startswith("-")), None)
         if name and words[0].startswith("-") and words[0] not in ("-h", "--help", "--version"):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -25,6 +26,14 @@ def prepare() -> None:
             stream.reconfigure(errors="replace")
 
 
+def close() -> None:
+    """Give up a standard error that takes no more, so that Python's own last flush does not change the exit status."""
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
 def is_lost(error: OSError) -> bool:
     """Whether the error can be one of writing to standard output: a pipe nobody reads, a full disk, a terminal that is gone."""
     return error.errno in _LOST and error.filename is None
@@ -35,7 +44,8 @@ def lost(error: OSError) -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if error.errno == errno.EPIPE:
         return 0
-    print(f"opsrunner: standard output cannot be written: {error.strerror}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"opsrunner: standard output cannot be written: {error.strerror}", file=sys.stderr)
     return EXIT_INCOMPLETE
 
 
