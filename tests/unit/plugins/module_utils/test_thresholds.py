@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import judge, parse_range
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import judge, parse_range
 
 
 @pytest.mark.parametrize(

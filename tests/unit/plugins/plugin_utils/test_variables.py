@@ -6,6 +6,7 @@ from __future__ import annotations
 import textwrap
 
 import pytest
+
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import variables
 
 SPEC = {
