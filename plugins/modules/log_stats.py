@@ -30,9 +30,11 @@ options:
         such as C([kubectl, logs, -l, app=web, --since=24h, --tail=-1, --prefix])) says where the lines come from.
       - C(rotated) (default V(true)) reads C(log.1), C(log-20260301.gz) and the like as well. C(optional) makes a missing file V(ok).
       - C(format) is V(guess) (the default), V(json), V(combined), V(common), V(batch)
-        (C(2026-03-01 02:00:00,123 - name - ERROR - text)), V(leveled), V(nginx_error), V(syslog), V(timed), V(text), or V(regex) with C(regex), whose named groups are the fields.
+        (C(2026-03-01 02:00:00,123 - name - ERROR - text)), V(leveled), V(nginx_error), V(syslog), V(timed), V(text),
+        or V(regex) with C(regex), whose named groups are the fields.
       - C(time_field), C(level_field), C(status_field), C(message_field), C(id_field) are names or lists of names; dots go into objects.
-      - C(time_format) is a strptime format. C(zone) is V(local), V(UTC), an offset or a name such as V(Asia/Seoul), for times that name none.
+      - C(time_format) is a strptime format. C(zone) is V(local), V(UTC), an offset or a name such as V(Asia/Seoul), for times that
+        name none.
       - C(level_map) gives levels other names. C(error_levels) and C(error_statuses) (regular expressions) say what an error is.
       - C(prefix) is a regular expression for what stands before each line; those of compose, kubectl and containerd are known.
       - C(window) (such as V(24h)), or C(since) and C(until), select by event time.
@@ -41,8 +43,9 @@ options:
       - C(patterns) lists C(name), C(regex) and thresholds C(warning) and C(critical) on the count, C(max_age) since the last match
         (none at all is critical), C(unit). A group C(value) is taken as a number, with mean and quantiles.
       - C(checks) lists C(value), C(warning), C(critical) and C(remedy). Values are V(errors), V(error_rate) (percent), V(rate)
-        (per second), V(burst) (most errors within C(burst), default V(5m)), V(records), V(unparsed) (percent), and C(p50), C(p95), C(p99), C(mean),
-        C(min), C(max), C(count), C(slow) of a field, such as V(p95.duration_ms), and C(count), C(rate), C(age) and the like of a pattern.
+        (per second), V(burst) (most errors within C(burst), default V(5m)), V(records), V(unparsed) (percent), and
+        C(p50), C(p95), C(p99), C(mean), C(min), C(max), C(count), C(slow) of a field, such as V(p95.duration_ms),
+        and C(count), C(rate), C(age) and the like of a pattern.
         Without a check on errors, more than 10 are a warning.
       - C(newest) and C(top) (default V(10)) say how many errors and signatures are shown.
       - C(cursor) (default V(false)) reads only what is new since the last call that was not in check mode.

@@ -35,10 +35,9 @@ job = json.load(sys.stdin)
 started = time.perf_counter()
 result = log_main.log_stats(job, 1767400000.0)
 took = time.perf_counter() - started
-summary = result["summaries"]["bench"]
 own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-print(json.dumps({"s": took, "mib": max(own, child) / 1024, "records": summary["records"], "lines": summary["lines"], "errors": summary["errors"]}))
+print(json.dumps({"s": took, "mib": max(own, child) / 1024}))
 """
 
 LOADS = """
@@ -69,8 +68,9 @@ print(len(values), sum(values) / len(values), values[0], values[-1], values[len(
 
 DUCKDB = """
 import duckdb, sys
-source = '''read_json(%r, format='newline_delimited', ignore_errors=true, columns={timestamp: 'TIMESTAMP', level: 'VARCHAR', "function": 'VARCHAR',
-  message: 'VARCHAR', execution_time_ms: 'DOUBLE', status: 'VARCHAR', request_id: 'VARCHAR', error_type: 'VARCHAR'})''' % sys.argv[1]
+source = '''read_json(%r, format='newline_delimited', ignore_errors=true, columns={timestamp: 'TIMESTAMP', level: 'VARCHAR',
+  "function": 'VARCHAR', message: 'VARCHAR', execution_time_ms: 'DOUBLE', status: 'VARCHAR', request_id: 'VARCHAR',
+  error_type: 'VARCHAR'})''' % sys.argv[1]
 con = duckdb.connect()
 con.sql("set threads=2")
 con.sql("create table t as select * from " + source)
@@ -122,7 +122,8 @@ print((time.perf_counter() - started) * 1000)
 #: The figures of the weekly review and the daily look, each by its own pipeline, as the runbook has them.
 RUNBOOK = r"""
 f=$1
-jq -r 'select(.execution_time_ms) | .execution_time_ms' "$f" | awk '{s+=$1;c++;if($1>m)m=$1;if(n==""||$1<n)n=$1;if($1<25)a++;else if($1<50)b++;else d++} END {print c,s/c,n,m,a,b,d}'
+jq -r 'select(.execution_time_ms) | .execution_time_ms' "$f" |
+  awk '{s+=$1;c++;if($1>m)m=$1;if(n==""||$1<n)n=$1;if($1<25)a++;else if($1<50)b++;else d++} END {print c,s/c,n,m,a,b,d}'
 jq -r 'select(.level=="ERROR") | .error_type' "$f" | sort | uniq -c | sort -nr
 jq -r 'select(.status) | .status' "$f" | wc -l
 jq -r 'select(.status=="error") | .status' "$f" | wc -l
@@ -180,10 +181,11 @@ def write_json(path: Path, lines: int, decimals: int = 1) -> None:
                 at += r.random() * 0.04
                 wrong = r.random() < 0.02
                 stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
+                level = "ERROR" if wrong else "WARNING" if r.random() < 0.03 else "INFO"
                 text = f"could not reach 10.0.0.{r.randrange(250)} after {r.randrange(1000)} ms" if wrong else "request done"
                 more = f', "error_type": "{r.choice(("Timeout", "ValueError", "DatabaseError"))}"' if wrong else ""
                 rows.append(
-                    f'{{"timestamp": "{stamp}.{int(at % 1 * 1000):03d}Z", "level": "{"ERROR" if wrong else "WARNING" if r.random() < 0.03 else "INFO"}", '
+                    f'{{"timestamp": "{stamp}.{int(at % 1 * 1000):03d}Z", "level": "{level}", '
                     f'"function": "{r.choice(functions)}", "message": "{text}", "execution_time_ms": {r.expovariate(1 / 30):.{decimals}f}, '
                     f'"status": "{"error" if wrong else "success"}", "request_id": "req-{r.getrandbits(32):08x}"{more}}}\n'
                 )
@@ -200,7 +202,7 @@ def write_access(path: Path, lines: int) -> None:
             stamp = time.strftime("%d/%b/%Y:%H:%M:%S", time.gmtime(at))
             file.write(
                 f'10.0.{r.randrange(4)}.{r.randrange(250)} - - [{stamp} +0000] "GET /api/v1/item/{r.randrange(500)} HTTP/1.1" '
-                f'{r.choices(("200", "404", "503"), (95, 4, 1))[0]} {r.randrange(20000)} "-" "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101"\n'
+                f'{r.choices(("200", "404", "503"), (95, 4, 1))[0]} {r.randrange(20000)} "-" "Mozilla/5.0 (X11; Linux x86_64)"\n'
             )
 
 
@@ -262,19 +264,24 @@ class Bench:
     def race(self, title: str, runners: dict[str, Callable[[], float] | None]) -> dict[str, float]:
         """Run all in turn; medians by name."""
         times: dict[str, list[float]] = {name: [] for name, run in runners.items() if run is not None}
+        used: dict[str, list[float]] = {name: [] for name in times}
         for _ in range(self.rounds):
             for name, seconds in times.items():
                 run = runners[name]
                 if run is not None:
+                    before = os.times()
                     seconds.append(run())
+                    after = os.times()
+                    used[name].append(after.children_user + after.children_system - before.children_user - before.children_system)
         medians = {name: statistics.median(seconds) for name, seconds in times.items()}
-        base = next(iter(medians.values()))
-        print(f"\n{title}")
+        processor = {name: statistics.median(seconds) for name, seconds in used.items()}
+        base, own = next(iter(medians.values())), next(iter(processor.values()))
+        print(f"\n{title:<32}  wall clock, ours = 1   processor, ours = 1")
         for name, run in runners.items():
-            print(
-                f"  {name:<34}" + (f"{medians[name]:9.3f} s  {medians[name] / base:7.2f}" if run is not None else "      not here"),
-                flush=True,
-            )
+            told = "      not here"
+            if run is not None:
+                told = f"{medians[name]:9.3f} s {medians[name] / base:7.2f}  {processor[name]:9.3f} s {processor[name] / own:7.2f}"
+            print(f"  {name:<30}{told}", flush=True)
         return medians
 
     def keep(self, name: str, value: float | None, digits: int = 2) -> None:
@@ -314,9 +321,7 @@ def run_all(bench: Bench, folder: Path, arguments: argparse.Namespace) -> None:
     """All rows of the table."""
     lines, big_lines = arguments.lines, arguments.big
     small, big, six = folder / "small.json", folder / "big.json", folder / "six.json"
-    print(
-        f"{lines:,} and {big_lines:,} lines, {os.cpu_count()} processors, Python {sys.version.split()[0]}; seconds, and as a multiple of ours"
-    )
+    print(f"{lines:,} and {big_lines:,} lines, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}")
     write_json(small, lines)
     peak: dict[str, float] = {}
 
@@ -445,7 +450,8 @@ def texts(bench: Bench, folder: Path, lines: int, own: Callable[..., Callable[[]
     """Access logs and batch logs."""
     access, batch = folder / "access.log", folder / "batch.log"
     write_access(access, lines)
-    panels = ["REQUESTS_STATIC", "NOT_FOUND", "HOSTS", "OS", "BROWSERS", "VISIT_TIMES", "REFERRERS", "REFERRING_SITES", "KEYPHRASES", "GEO_LOCATION",
+    panels = ["REQUESTS_STATIC", "NOT_FOUND", "HOSTS", "OS", "BROWSERS", "VISIT_TIMES", "REFERRERS", "REFERRING_SITES", "KEYPHRASES",
+              "GEO_LOCATION",
               "CACHE_STATUS", "MIME_TYPE", "TLS_TYPE", "VIRTUAL_HOSTS", "REMOTE_USER", "ASN"]  # fmt: skip
     goaccess = ["goaccess", str(access), "--log-format=COMBINED", "-o", str(folder / "goaccess.json"), "--no-global-config"]
     goaccess += [f"--ignore-panel={panel}" for panel in panels[:-1]]

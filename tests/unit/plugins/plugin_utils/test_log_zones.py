@@ -9,14 +9,15 @@ import datetime
 import zoneinfo
 
 import pytest
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_times
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import log_zones
 from hypothesis import given
 from hypothesis import strategies as st
 
-FIRST = datetime.datetime(2001, 1, 1)  # noqa: DTZ001  # wall clocks have no zone
-LAST = datetime.datetime(2027, 1, 1)  # noqa: DTZ001
+from ansible_collections.opsrunner.runbook.plugins.module_utils import log_times
+from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils import log_zones
+
+FIRST = datetime.datetime(2001, 1, 1)  # wall clocks have no zone
+LAST = datetime.datetime(2027, 1, 1)
 
 
 @pytest.mark.parametrize("name", ["Asia/Seoul", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
