@@ -96,6 +96,14 @@ def test_a_line_torn_by_a_crash_is_left_out(state):
     with open(run.path / "findings.jsonl", "a", encoding="utf-8") as file:
         file.write('{"finding": {"host": "web1", "che')
     assert [item["check"] for item in run.findings()] == ["a"]
+    run.append([found("b", "ok")])
+    assert [item["check"] for item in run.findings()] == ["a", "b"]
+
+
+def test_a_clock_set_back_makes_no_run_of_negative_length(state):
+    run = runs.create("daily", "logcaster", os.getpid())
+    run.write({**run.read(), "started_at": 4e9})
+    assert run.finish()["seconds"] == 0
 
 
 def test_a_killed_run_is_visible_as_such(state):

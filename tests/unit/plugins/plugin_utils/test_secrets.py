@@ -44,3 +44,21 @@ def test_a_vaulted_value_is_a_secret_whatever_its_name():
     from ansible._internal._datatag._tags import VaultedValue
 
     assert secrets.collect({"greeting": VaultedValue(ciphertext="x").tag("good morning")}) >= {"good morning"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"shop_password": "abcdef1"}, {"abcdef1"}),
+        ({"shop_password": "shop"}, set()),
+        ({"shop_password": "{{ sealed }}"}, set()),
+        ({"shop_token_file": "/etc/shop/token"}, set()),
+        ({"shop": {"users": [{"name": "operator", "password": "abcdef1"}]}}, {"abcdef1"}),
+        ({"shop_url": "http://operator:abcdef1@shop"}, set()),
+        ({"shop_pin_secret": 918273}, {"918273"}),
+        ({"hostvars": {"shop_password": "abcdef1"}}, set()),
+        ({"registered": {"changed": False, "token": "abcdef1"}}, set()),
+    ],
+)
+def test_of_a_hosts_variables_those_with_secret_names_are_secrets(variables: dict[str, object], expected: set[str]) -> None:
+    assert secrets.of_variables(variables) == expected
