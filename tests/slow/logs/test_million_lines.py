@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
-from tests.reference import log_judge, nasty_logs  # noqa: E402
+from tests.reference import log_judge, nasty_logs
 
 #: 4 formats × 25 logs × 10 000 lines.
 LINES = 10_000
