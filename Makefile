@@ -87,7 +87,7 @@ test-integration: $(VENV)/.dev
 
 ## test-slow: fuzz tests with many more examples than CI has time for
 test-slow: $(VENV)/.dev
-	@$(BIN)/python -m pytest tests/slow -q -n $(WORKERS) --dist worksteal
+	@$(BIN)/python -m pytest tests/slow tests/unit -q -n $(WORKERS) --dist worksteal --hypothesis-profile=slow
 
 ## test-lab: what needs real hosts; without root or podman it is left out, with STRICT=1 that fails
 test-lab: $(VENV)/.dev
