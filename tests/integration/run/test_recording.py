@@ -80,7 +80,15 @@ def run(request, tmp_path_factory):
     (folder / "inventory.yml").write_text(INVENTORY)
     (folder / "play.yml").write_text(PLAYBOOK.replace("ROOT", str(folder / "copies")))
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "inventory.yml", "play.yml", "-e", "token=hunter22", *request.param],
+        [
+            str(Path(sys.executable).with_name("ansible-playbook")),
+            "-i",
+            "inventory.yml",
+            "play.yml",
+            "-e",
+            "token=hunter22",
+            *request.param,
+        ],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -135,7 +143,9 @@ def test_options_that_are_refused_are_a_finding_that_names_the_nearest(run):
 
 
 def test_a_task_that_fails_outside_the_checks_is_unknown(run):
-    assert any(check.startswith("task.") and status == "unknown" and "backup" not in check for check, status in checks(run[0], "one").items())
+    assert any(
+        check.startswith("task.") and status == "unknown" and "backup" not in check for check, status in checks(run[0], "one").items()
+    )
 
 
 def test_values_of_extra_variables_are_in_no_file(run):
