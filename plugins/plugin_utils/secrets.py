@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from ansible.errors import AnsibleError
+
 try:  # ansible-core 2.19 and later: what came out of a vault carries a tag
     from ansible.parsing.vault import VaultedValue as _VaultedValue
 except ImportError:  # pragma: no cover - depends on the ansible-core in use
@@ -80,7 +82,7 @@ def _of_variable(value: Any, hidden: bool) -> set[str]:
     if type(value).__name__ in _ENCRYPTED:
         try:
             return collect(str(value), hidden=True)
-        except Exception:  # it cannot be opened, so nobody has used it
+        except AnsibleError:  # it cannot be opened, so nobody has used it
             return set()
     if not isinstance(value, str):
         return collect(value, hidden)
