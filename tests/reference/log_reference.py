@@ -99,7 +99,7 @@ def as_time(text: str | None) -> float | None:
         if seconds >= 60 and second != "60":
             return None
         try:
-            start = datetime.datetime(int(year), int(month), int(day), int(hour), int(minute), tzinfo=datetime.UTC)
+            start = datetime.datetime(int(year), int(month), int(day), int(hour), int(minute), tzinfo=datetime.timezone.utc)
         except ValueError:
             return None
         offset = 0
@@ -244,7 +244,7 @@ def reference(
             "sorted": ordered,
             "buckets": [
                 sum(low <= value < high for value in ordered)
-                for low, high in zip((-math.inf, *edges), (*edges, math.inf))  # noqa: B905  # Python 3.8
+                for low, high in zip((-math.inf, *edges), (*edges, math.inf))  # Python 3.8
             ],
             "slow_count": sum(value > slow for value in ordered) if slow is not None else 0,
         }

@@ -128,7 +128,7 @@ class Authority:
             kind = "DNS:%s" % name
         (self.folder / (base + ".cnf")).write_text("subjectAltName=%s\n" % kind)
         self._run("req", "-new", *_KEY, "-keyout", key, "-out", request, "-subj", "/CN=service")
-        now = datetime.datetime.now(datetime.timezone.utc)  # noqa: UP017 - Python 3.8
+        now = datetime.datetime.now(datetime.timezone.utc)
         dates = [(now + datetime.timedelta(days=offset)).strftime("%Y%m%d%H%M%SZ") for offset in (begins, days)]
         if not sign:
             self._run(
