@@ -103,6 +103,12 @@ test-lab: $(VENV)/.dev
 molecule: $(VENV)/.dev
 	@tests/lab/molecule.sh
 
+## molecule-other: the roles that change hosts, on another release of this distribution: make molecule-other LAB_RELEASE=trixie
+molecule-other: $(VENV)/.dev
+	@: "$${LAB_RELEASE:?name a release of this distribution, such as trixie}"
+	@tests/lab/molecule.sh test -s tuning
+	@tests/lab/molecule.sh test -s service_config
+
 ## test-faults: plant faults on the lab's hosts, one at a time, and expect exactly the right findings
 test-faults: $(VENV)/.dev
 	@$(BIN)/python -m pytest tests/integration/faults -q
@@ -137,4 +143,4 @@ clean:
 help:
 	@sed -n 's/^## //p' Makefile | sort
 
-.PHONY: daily test venv lint lint-python lint-yaml lint-roles format docs sanity test-unit test-old-python test-integration test-slow test-lab molecule test-faults bench-daily bench-probes bench-imports bench-tune lab-up lab-down clean help
+.PHONY: daily test venv lint lint-python lint-yaml lint-roles format docs sanity test-unit test-old-python test-integration test-slow test-lab molecule molecule-other test-faults bench-daily bench-probes bench-imports bench-tune lab-up lab-down clean help

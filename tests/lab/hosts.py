@@ -46,6 +46,13 @@ def _podman(*args: str, stdin: bytes | None = None, check: bool = True, timeout:
     return done.stdout.decode(errors="replace")
 
 
+def _boot_options() -> tuple[str, ...]:
+    """What another release (LAB_RELEASE) needs to boot: systemd 256 and later refuses the old cgroup layout unless it is told."""
+    if not os.environ.get("LAB_RELEASE"):
+        return ()
+    return ("--env", "SYSTEMD_PROC_CMDLINE=systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1")
+
+
 class Lab:
     """The hosts of one folder."""
 
@@ -84,7 +91,7 @@ class Lab:
         _podman(
             *("run", "-d", "--name", name, "--hostname", host, "--label", f"opsrunner.lab={self.prefix}", "--network", NETWORK),
             *("--systemd=always", "--pull=never", "--security-opt", "unmask=/proc/sys", "--cap-add", "NET_ADMIN,SYS_ADMIN,SYS_PTRACE"),
-            *(image, "/sbin/init"),
+            *(*_boot_options(), image, "/sbin/init"),
         )
         script = (
             "set -e; cd /; for home in root home/watch; do install -d -m 700 $home/.ssh;"

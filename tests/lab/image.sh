@@ -4,6 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Make the image of the lab's hosts, of this machine's own distribution and apt sources, and print its name.
+# LAB_RELEASE names another release of the same distribution (trixie, say), from the same mirror.
 # LAB_IMAGE names another image to use instead: any with systemd, sshd, python3, openssl and sqlite3.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -15,7 +16,8 @@ fi
 
 packages=systemd,systemd-sysv,dbus,python3,python3-apt,python3-psutil,sudo,procps,iproute2,iptables
 packages=$packages,ca-certificates,cron,logrotate,rsyslog,openssl,rsync,sqlite3,openssh-server,xz-utils,zstd,curl
-suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+own=$(. /etc/os-release && echo "$VERSION_CODENAME")
+suite=${LAB_RELEASE:-$own}
 sources=
 for file in /etc/apt/sources.list.d/{debian,ubuntu}.sources /etc/apt/sources.list; do
   if [ -s "$file" ]; then
@@ -49,7 +51,7 @@ if [ ! -s "$rootfs" ]; then
     --customize-hook='copy-in sshd-keys.service /etc/systemd/system/' \
     --customize-hook='chroot "$1" systemctl enable sshd-keys.service ssh.service' \
     --customize-hook='chroot "$1" useradd --create-home --shell /bin/bash watch' \
-    "$suite" "$cache/partial.tar" "$sources" >&2
+    "$suite" "$cache/partial.tar" - < <(sed "s/\b$own\b/$suite/g" "$sources") >&2
   mv "$cache/partial.tar" "$rootfs"
 fi
 podman import --quiet --change 'CMD=["/sbin/init"]' --change 'STOPSIGNAL=SIGRTMIN+3' "$rootfs" "$image" >&2
