@@ -7,7 +7,8 @@
 All ways take turns in every round, so that what else the machine does hits them alike; medians are told. The connections that
 Ansible keeps open are not carried from one run to the next: a daily run begins without any. The last line is JSON:
 ``vs_ssh_serial`` and ``vs_ssh_parallel`` (our time over theirs), ``module_tasks_per_host``, ``checks_per_host`` and
-``ansible_share``, the part of the runbook's time in which no module runs on any host.
+``ansible_share``, the part of the runbook's time in which no module runs on any host, and ``vs_ansible_floor``, our time over
+that of a playbook with as many modules that do nothing.
 """
 
 from __future__ import annotations
@@ -81,6 +82,13 @@ class Bench:
 
     def runbook(self) -> None:
         """The daily runbook."""
+        self._play("playbooks/daily.yml")
+
+    def floor(self) -> None:
+        """As many modules that do nothing."""
+        self._play(str(HERE / "floor.yml"))
+
+    def _play(self, playbook: str) -> None:
         self.runs += 1
         more = self.folder / "variables.yml"
         address = next(iter(self.lab.connections("logcaster").values()))["ansible_host"]
@@ -93,7 +101,7 @@ class Bench:
             "OPSRUNNER_STATE": str(self.folder / "state"),
             "SSL_CERT_FILE": str(self.lab.folder / "ca.pem"),
         }
-        command = [str(Path(sys.executable).with_name("ansible-playbook")), "playbooks/daily.yml", f"-i{ROOT}/inventories/logcaster"]
+        command = [str(Path(sys.executable).with_name("ansible-playbook")), playbook, f"-i{ROOT}/inventories/logcaster"]
         command += [f"-i{self.lab.inventory('logcaster')}", f"-i{more}", "-e", "runbook_report_fail_on=none"]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -133,7 +141,12 @@ def main() -> int:
         bench = Bench(lab_hosts.Lab(Path(made) / "lab"), args.hosts, Path(made))
         try:
             bench.up()
-            ways = {"daily.yml": bench.runbook, "ssh, one after another": bench.serial, f"ssh, {args.hosts} at once": bench.parallel}
+            ways = {
+                "daily.yml": bench.runbook,
+                "ssh, one after another": bench.serial,
+                f"ssh, {args.hosts} at once": bench.parallel,
+                "four empty modules": bench.floor,
+            }
             for way in ways.values():  # once without a clock: first connections, caches
                 way()
             bench.modules()
@@ -144,7 +157,9 @@ def main() -> int:
                     began = time.monotonic()
                     way()
                     times[name].append(time.monotonic() - began)
-                noted = bench.modules()
+                    if name == "daily.yml":
+                        noted = bench.modules()
+                bench.modules()  # forget those of the empty ones
                 tasks.append(max(map(len, noted.values())))
                 shares.append(1 - covered([span for spans in noted.values() for span in spans]) / times["daily.yml"][-1])
             checks = bench.checks()
@@ -161,6 +176,7 @@ def main() -> int:
         "vs_ssh_parallel": round(ours / medians[f"ssh, {args.hosts} at once"], 2),
         "module_tasks_per_host": statistics.median(tasks),
         "checks_per_host": checks,
+        "vs_ansible_floor": round(ours / medians["four empty modules"], 2),
         "ansible_share": round(statistics.median(shares), 2),
         "seconds": round(ours, 2),
     }
