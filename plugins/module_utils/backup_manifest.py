@@ -37,7 +37,8 @@ SIZE_LIMIT = 16 * 1024 * 1024
 class ManifestError(Exception):
     """A manifest or verification record that cannot be used.
 
-    ``code``: ``not_json``, ``newer`` (written by a newer version: it may be right), ``field`` (a field is missing or wrong).
+    ``code``: ``not_json``, ``newer`` (written by a newer version: it may be right), ``field`` (a field is missing or
+    wrong), ``changed`` (it is not what was written).
     """
 
     def __init__(self, code: str, detail: str) -> None:
@@ -47,7 +48,11 @@ class ManifestError(Exception):
 
 
 class Artifact(NamedTuple):
-    """One file of a set. ``size``: bytes; ``counts``: what it holds (tables, rows, keys, documents, files), by name."""
+    """One file of a set. ``size``: bytes; ``counts``: what it holds (tables, rows, keys, documents, files), by name.
+
+    ``name``: as the backup's options call it; ``compression``: ``zstd``, ``gzip`` or ``none``; ``encryption``: ``age`` or None;
+    ``samples``: digests of sampled content, by name; ``source``: what a restore has to know, without secrets.
+    """
 
     engine: str
     file: str
@@ -59,6 +64,11 @@ class Artifact(NamedTuple):
     tool_version: Optional[str] = None
     server_version: Optional[str] = None
     counts: Mapping[str, int] = {}
+    name: Optional[str] = None
+    compression: Optional[str] = None
+    encryption: Optional[str] = None
+    samples: Mapping[str, str] = {}
+    source: Mapping[str, Any] = {}
 
 
 class Manifest(NamedTuple):
@@ -156,6 +166,9 @@ def _artifact(value: Any, path: str) -> Artifact:
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise ManifestError("field", "%scounts.%s" % (path, name))
+    samples = _field(value, "samples", dict, path, optional=True) or {}
+    if any(not isinstance(sample, str) for sample in samples.values()):
+        raise ManifestError("field", path + "samples")
     return Artifact(
         engine=_field(value, "engine", str, path),
         file=_field(value, "file", str, path),
@@ -167,12 +180,22 @@ def _artifact(value: Any, path: str) -> Artifact:
         tool_version=_field(value, "tool_version", str, path, optional=True),
         server_version=_field(value, "server_version", str, path, optional=True),
         counts=dict(counts),
+        name=_field(value, "name", str, path, optional=True),
+        compression=_field(value, "compression", str, path, optional=True),
+        encryption=_field(value, "encryption", str, path, optional=True),
+        samples=dict(samples),
+        source=dict(_field(value, "source", dict, path, optional=True) or {}),
     )
 
 
 def parse(data: bytes) -> Manifest:
-    """Read a manifest; names that this version does not know are left alone. Raises ManifestError."""
+    """Read a manifest; names that this version does not know are left alone. Raises ManifestError.
+
+    A manifest with a ``digest`` must still have it: a single changed character is found even where no ledger is.
+    """
     value = _load(data, MANIFEST)
+    if "digest" in value and value["digest"] != _digest(value):
+        raise ManifestError("changed", "%s: not what was written (digest)" % MANIFEST)
     artifacts = tuple(_artifact(item, "artifacts[%d]." % at) for at, item in enumerate(_field(value, "artifacts", list, "")))
     if not artifacts:
         raise ManifestError("field", "artifacts")
@@ -183,14 +206,23 @@ def parse(data: bytes) -> Manifest:
     return Manifest(_field(value, "system", str, ""), _time(value, "start", ""), _time(value, "end", ""), artifacts)
 
 
+def _digest(value: Mapping[str, Any]) -> str:
+    import hashlib
+    import json
+
+    told = {name: item for name, item in value.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()).hexdigest()
+
+
 def to_json(manifest: Manifest) -> str:
-    """The manifest as it is written."""
+    """The manifest as it is written, with the digest of all the rest of it."""
     import json
 
     artifacts = []
     for artifact in manifest.artifacts:
-        told = dict(artifact._asdict(), counts=dict(artifact.counts), start=format_time(artifact.start), end=format_time(artifact.end))
-        artifacts.append({name: value for name, value in told.items() if value is not None})
+        told = dict(artifact._asdict(), counts=dict(artifact.counts), samples=dict(artifact.samples), source=dict(artifact.source))
+        told.update(start=format_time(artifact.start), end=format_time(artifact.end))
+        artifacts.append({name: value for name, value in told.items() if value is not None and value != {}})
     whole = {
         "schema": SCHEMA,
         "system": manifest.system,
@@ -198,6 +230,7 @@ def to_json(manifest: Manifest) -> str:
         "end": format_time(manifest.end),
         "artifacts": artifacts,
     }
+    whole["digest"] = _digest(whole)
     return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
 
 

@@ -1,12 +1,16 @@
 # Copyright (c) 2026 opsrunner contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options of backup_status: read once, on the controller to refuse bad ones and on the target to use them."""
+"""The option O(backups): read once, on the controller to refuse bad ones and on the target to use them.
+
+How a backup is judged is read here; how it is made, kept, copied, proved and restored in ``backup_plan.py``.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_plan
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, parse_duration, parse_size, unknown_name
 from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import parse_range
 
@@ -38,9 +42,10 @@ class Backup(NamedTuple):
     max_unverified_age: Optional[float]
     verified_rung: int
     remedy: Optional[str]
+    plan: backup_plan.Plan = backup_plan.Plan()
 
 
-_NAMES = Backup._fields
+_NAMES = (*(name for name in Backup._fields if name != "plan"), *backup_plan.READERS)
 
 
 def _pair(value: Any, path: str, default: Mapping[str, Optional[str]]) -> Dict[str, Any]:
@@ -109,6 +114,9 @@ def _backup(item: Any, path: str) -> Backup:
     unverified = item.get("max_unverified_age")
     if unverified is not None and kind != "set":
         raise OptionError(path + ".max_unverified_age", "only sets keep a record of their verification")
+    plan = backup_plan.parse(item, path)
+    if plan.artifacts and (kind != "set" or pattern != "*"):
+        raise OptionError(path + (".kind" if kind != "set" else ".pattern"), "what is made here are sets, named by their time")
     rung = _whole(item.get("verified_rung", VERIFIED_RUNG), path + ".verified_rung", 1)
     if rung > 5:
         raise OptionError(path + ".verified_rung", "%d is none of the rungs 1 to 5" % rung)
@@ -126,6 +134,7 @@ def _backup(item: Any, path: str) -> Backup:
         max_unverified_age=None if unverified is None else parse_duration(unverified, path + ".max_unverified_age"),
         verified_rung=rung,
         remedy=None if item.get("remedy") is None else str(item["remedy"]),
+        plan=plan,
     )
 
 

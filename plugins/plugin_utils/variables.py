@@ -59,12 +59,22 @@ def specification(name: str) -> dict[str, Any]:
 
 @functools.cache
 def documentation(module: str) -> dict[str, Any]:
-    """The options that a module of this collection documents."""
-    path = Path(__file__).parent.parent / "modules" / f"{module}.py"
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    """The options that a module of this collection documents, those of its doc fragments too."""
+    told = _documented(Path(__file__).parent.parent / "modules" / f"{module}.py")
+    options: dict[str, Any] = {}
+    fragments = told.get("extends_documentation_fragment", ())
+    for fragment in [fragments] if isinstance(fragments, str) else fragments:
+        path = Path(__file__).parent.parent / "doc_fragments" / f"{fragment.rpartition('.')[2]}.py"
+        options.update(_documented(path).get("options", {}))
+    options.update(told.get("options", {}))
+    return options
+
+
+def _documented(path: Path) -> dict[str, Any]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Assign) and any(isinstance(target, ast.Name) and target.id == "DOCUMENTATION" for target in node.targets):
-            options: dict[str, Any] = yaml.safe_load(ast.literal_eval(node.value))["options"]
-            return options
+            told: dict[str, Any] = yaml.safe_load(ast.literal_eval(node.value))
+            return told
     raise LookupError(f"{path} has no DOCUMENTATION")
 
 

@@ -27,6 +27,11 @@ ARTIFACTS = st.builds(
     tool_version=st.none() | WORDS,
     server_version=st.none() | WORDS,
     counts=st.dictionaries(WORDS, st.integers(0, 2**60), max_size=4),
+    name=st.none() | WORDS,
+    compression=st.none() | WORDS,
+    encryption=st.none() | WORDS,
+    samples=st.dictionaries(WORDS, WORDS, max_size=2),
+    source=st.dictionaries(WORDS, WORDS | st.lists(WORDS, max_size=2), max_size=2),
 )
 MANIFESTS = st.builds(
     backup_manifest.Manifest,
@@ -40,6 +45,18 @@ MANIFESTS = st.builds(
 @given(MANIFESTS)
 def test_a_manifest_is_read_back_as_it_was_written(manifest):
     assert backup_manifest.parse(backup_manifest.to_json(manifest).encode("utf-8", "surrogatepass")) == manifest
+
+
+@given(MANIFESTS, st.data())
+def test_a_changed_manifest_is_refused(manifest, data):
+    text = backup_manifest.to_json(manifest)
+    at = data.draw(st.integers(0, len(text) - 1))
+    changed = text[:at] + data.draw(st.characters(codec="utf-8").filter(lambda other: other != text[at])) + text[at + 1 :]
+    try:
+        read = backup_manifest.parse(changed.encode())
+    except backup_manifest.ManifestError:
+        return
+    assert read == manifest  # another spacing, or another way to write the same
 
 
 @given(st.binary(max_size=200))

@@ -1,0 +1,14 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine sqlite."""
+
+from __future__ import annotations
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Engine
+
+
+class SqliteEngine(Engine):
+    """Data of sqlite."""
+
+    name = "sqlite"
