@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Systemd hosts in podman, reached over real ssh.
 
-    hosts.py up FOLDER NAME[=KIND]...   start hosts; KIND (logcaster, simplers) sets its stand-ins up
+    hosts.py up FOLDER NAME[=KIND]...   start hosts; KIND (logcaster, simplers, shop, vault) sets its stand-ins up
     hosts.py down FOLDER                remove them and the folder
     hosts.py exec FOLDER NAME COMMAND   run a shell command on a host, past ssh
 
@@ -32,7 +32,9 @@ NETWORK = "opsrunner-lab"
 PARALLEL = 4
 BOOT_SECONDS = 120
 #: The group that a kind's hosts are in, in the inventory of their system.
-GROUPS = {"logcaster": "logcaster", "simplers": "batch"}
+GROUPS = {"logcaster": "logcaster", "simplers": "batch", "shop": "shop", "vault": "vault"}
+#: Kinds whose hosts hold databases, and so have the larger image.
+DATA = ("shop",)
 
 Connection = dict[str, str]
 
@@ -51,6 +53,11 @@ def _boot_options() -> tuple[str, ...]:
     if not os.environ.get("LAB_RELEASE"):
         return ()
     return ("--env", "SYSTEMD_PROC_CMDLINE=systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1")
+
+
+def _image(data: bool) -> str:
+    made = subprocess.run([HERE / "image.sh", *(["data"] if data else [])], stdout=subprocess.PIPE, text=True, check=True)
+    return made.stdout.strip()
 
 
 class Lab:
@@ -73,7 +80,7 @@ class Lab:
         """Start the hosts (name to kind), wait until they have booted and their stand-ins answer."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.down(keep_folder=True)
-        image = subprocess.run([HERE / "image.sh"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+        images = {holds: _image(holds) for holds in {kind in DATA for kind in hosts.values()}}
         if not (self.folder / "id").exists():
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "id"], check=True)
             made = ["-nodes", "-days", "3650", "-subj", "/CN=Lab CA", "-keyout", self.folder / "ca.key", "-out", self.folder / "ca.pem"]
@@ -83,7 +90,7 @@ class Lab:
         if NETWORK not in _podman("network", "ls", "--format", "{{.Name}}").split():
             _podman("network", "create", NETWORK)
         with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
-            list(pool.map(lambda item: self._start(image, *item), hosts.items()))
+            list(pool.map(lambda item: self._start(images[item[1] in DATA], *item), hosts.items()))
         self._write_inventories(hosts)
 
     def _start(self, image: str, host: str, kind: str | None) -> None:

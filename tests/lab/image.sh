@@ -6,11 +6,17 @@
 # Make the image of the lab's hosts, of this machine's own distribution and apt sources, and print its name.
 # LAB_RELEASE names another release of the same distribution (trixie, say), from the same mirror.
 # LAB_IMAGE names another image to use instead: any with systemd, sshd, python3, openssl and sqlite3.
+# With the word "data" the image has PostgreSQL, MariaDB and Redis too, none of them enabled; LAB_DATA_IMAGE names another for that.
 set -euo pipefail
 cd "$(dirname "$0")"
 export CONTAINERS_CONF=$PWD/containers.conf
-if [ -n "${LAB_IMAGE:-}" ]; then
-  echo "$LAB_IMAGE"
+kind=${1:-}
+given=${LAB_IMAGE:-}
+if [ "$kind" = data ]; then
+  given=${LAB_DATA_IMAGE:-}
+fi
+if [ -n "$given" ]; then
+  echo "$given"
   exit
 fi
 
@@ -33,8 +39,21 @@ rootfs=$cache/$version.tar
 mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock 9
+make_data() {
+  local data=localhost/opsrunner/lab-data:$version
+  if ! podman image exists "$data"; then
+    # Not started while they are installed; enabled by whoever uses them.
+    podman build --quiet --network=host --pull=never --tag "$data" --file - . >&2 <<END
+FROM $image
+RUN printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d && apt-get update -qq \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql mariadb-server redis-server age restic acl attr python3-boto3 >/dev/null \
+ && systemctl disable postgresql mariadb redis-server && rm /usr/sbin/policy-rc.d && apt-get clean
+END
+  fi
+  echo "$data"
+}
 if podman image exists "$image"; then
-  echo "$image"
+  if [ "$kind" = data ]; then make_data; else echo "$image"; fi
   exit
 fi
 find "$cache" -name '*.tar' -mtime +14 -delete
@@ -55,4 +74,4 @@ if [ ! -s "$rootfs" ]; then
   mv "$cache/partial.tar" "$rootfs"
 fi
 podman import --quiet --change 'CMD=["/sbin/init"]' --change 'STOPSIGNAL=SIGRTMIN+3' "$rootfs" "$image" >&2
-echo "$image"
+if [ "$kind" = data ]; then make_data; else echo "$image"; fi

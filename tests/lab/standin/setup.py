@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make this host one of an operated system: units, logs, certificates, data and backups as of now.
 
-setup.py logcaster|simplers
+setup.py logcaster|simplers|shop|vault
 setup.py cert FOLDER NAMES FROM_DAYS TO_DAYS    issue a certificate, valid between these days from now
 setup.py backup ROOT AGE_HOURS [SIZE]           make one backup set
 setup.py archive ROOT AGE_HOURS [SIZE]          make one compressed dump
@@ -308,6 +308,59 @@ def simplers_logs() -> None:
             run("gzip", "-f", str(path))
 
 
+def shop() -> None:
+    """A host of a shop: an application of which a double answers, its real PostgreSQL and Redis, its uploads and settings."""
+    user("shop")
+    Path("/run/standin").mkdir(exist_ok=True)
+    run("systemctl", "enable", "--now", "postgresql", "redis-server")
+    service("shop", "Shop (double)", "shop", "shop 8080")
+    write("/etc/shop/shop.env", "SHOP_CURRENCY=EUR\nSHOP_TOKEN=not-a-real-token\n", 0o640, "shop")
+    chance = random.Random(7)
+    for number in range(60):
+        path = write(f"/srv/shop/uploads/{number % 6}/picture-{number}.bin", "", 0o640, "shop")
+        path.write_bytes(chance.randbytes(chance.randrange(100, 40_000)))
+        os.utime(path, (1_760_000_000 + number, 1_760_000_000 + number))
+    for folder in [Path("/srv/shop/uploads"), *Path("/srv/shop/uploads").iterdir()]:
+        shutil.chown(folder, "shop", "shop")
+    statements = """
+        create role shop login;
+        create database shop owner shop;
+        \\connect shop
+        set role shop;
+        create table customers (id serial primary key, name text not null unique, photo bytea);
+        create table orders (
+          id bigserial primary key, customer int not null references customers, total numeric(12,2), at timestamptz default now()
+        );
+        create view spent as select customer, sum(total) as total from orders group by customer;
+        insert into customers (name, photo) select 'customer ' || n, decode(md5(n::text), 'hex') from generate_series(1, 500) n;
+        insert into orders (customer, total) select 1 + n % 500, n * 1.25 from generate_series(1, 5000) n;
+    """
+    statements = "\n".join(line.strip() for line in statements.replace("\\\\", "\\").splitlines())
+    done = subprocess.run(
+        ["runuser", "-u", "postgres", "--", "psql", "-q", "-v", "ON_ERROR_STOP=1"],
+        input=statements,
+        text=True,
+        capture_output=True,
+        cwd="/",
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(done.stderr)
+    keys = (
+        "".join(f"SET cart:{number} {number * 7}\n" for number in range(400))
+        + "HSET session:1 user 5\nEXPIRE session:1 86400\nCONFIG SET appendonly yes\n"
+    )
+    subprocess.run(["redis-cli"], input=keys, text=True, capture_output=True, check=True)
+    subprocess.run(["redis-cli", "config", "rewrite"], capture_output=True, check=True)
+    start("shop")
+
+
+def vault() -> None:
+    """A host that copies of backups are sent to."""
+    user("backup-vault")
+    Path("/srv/vault").mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def lines(path: str, count: int, span: float, template: str) -> None:
     """Append lines to a log, the last one of now."""
     now = time.time()
@@ -329,7 +382,7 @@ def main(words: list[str]) -> None:
         made = {"backup": backup, "archive": archive}[words[0]]
         print(made(words[1], float(words[2]) * HOUR, *map(int, words[3:4])))
     else:
-        {"logcaster": logcaster, "simplers": simplers}[words[0]]()
+        {"logcaster": logcaster, "simplers": simplers, "shop": shop, "vault": vault}[words[0]]()
 
 
 if __name__ == "__main__":
