@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections import Counter
 from itertools import compress, islice
-from operator import add
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import log_formats, log_json
@@ -20,11 +20,15 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.log_times import
 
 _PREFIX = re.compile(log_formats.PREFIX, re.ASCII)
 _PREFIXES = re.compile(b"(?m)^" + log_formats.PREFIX.encode(), re.ASCII)
+_BRACKETS = {2: "(", 3: ")"}
 _NULS = re.compile(b"(?m)^\x00+")
 _BOMS = re.compile(b"(?m)^\xef\xbb\xbf")
 _BOM = b"\xef\xbb\xbf"
 
 _PLAIN_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?\Z")
+#: Never gives back what it took. There is nothing to win from giving back where this stands; Pythons that know it are faster with it.
+_FIRM = "+" if sys.version_info >= (3, 11) else ""
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
 #: What JSON does not allow inside a string as it is.
 _CONTROLS = tuple(bytes((code,)) for code in (*range(10), *range(11, 32), 0x5C))
 
@@ -62,11 +66,15 @@ def sample(data: bytes, wanted: str) -> Sample:
 
 
 class Time(NamedTuple):
-    """How a template captures a time: by minute, seconds and a fixed zone. ``lax``: the same for times that are proved later."""
+    """How a template captures a time: by minute, seconds and a fixed zone.
+
+    ``lax``: the same for times that are proved later; ``quick``: the same without the zone, all seconds with or without a fraction.
+    """
 
     pattern: str
     zone: str
     lax: str
+    quick: str
 
 
 _ISO = re.compile(
@@ -84,18 +92,19 @@ def time_pattern(text: str) -> Optional[Time]:
         fraction = "(?:%s[0-9]{1,9})?" % re.escape(point or ".")
         day = "[0-9]{4}%s[0-9]{2}%s[0-9]{2}%s[0-9]{2}:[0-9]{2}" % (one, two, between)
         end = ":([0-5][0-9]%s)%s" % (fraction, re.escape(zone or ""))
-        return Time("(%s)%s" % (day, end), zone or "", "(....%s..%s..%s..:..)%s" % (one, two, between, end))
+        quick = r"(.{16}):([0-5][0-9]%s)" % ("%s[0-9]{1,9}" % re.escape(point) if point else "")
+        return Time("(%s)%s" % (day, end), zone or "", "(....%s..%s..%s..:..)%s" % (one, two, between, end), quick)
     found = _CLF.match(text)
     if found:
         zone = found.group(1) or ""
         pattern = "([0-9]{2}/[A-Za-z]{3}/[0-9]{4}:[0-9]{2}:[0-9]{2}):([0-5][0-9])%s" % re.escape(zone)
-        return Time(pattern, zone, "(../.../....:..:..):([0-5][0-9])%s" % re.escape(zone))
+        return Time(pattern, zone, "(../.../....:..:..):([0-5][0-9])%s" % re.escape(zone), "(.{17}):([0-5][0-9])")
     return None
 
 
 def _is_tame(data: bytes) -> bool:
     """Whether a block holds neither control characters nor backslashes, so that a string ends at the next quote."""
-    return not any(code in data for code in _CONTROLS)
+    return True not in map(data.__contains__, _CONTROLS)
 
 
 class Template:
@@ -109,18 +118,26 @@ class Template:
         self.minute = 0
         self.zone = ""
         self.time = 0
+        #: Groups that hold slots, and of each: its place among them, how to find the slots in it, and which they are.
         self.piece_groups: List[int] = []
-        self.single_groups: List[int] = []
         self.piece_slots: List[Tuple[int, Optional[re.Pattern[bytes]], Tuple[int, ...]]] = []
         self.numbers: List[Tuple[int, int, bool]] = []
         self.message = 0
         self.id = 0
-        self.known: Dict[Any, Facts] = {}
-        #: The pieces of a line are put together to one text, which ``piece_slots`` reads.
-        self.joined = False
+        self.known: Dict[Any, Optional[Facts]] = {}
+        #: The same for plain blocks: jumps over what stands between values, which the pieces prove, once for each distinct one.
+        self.quick: Optional[Template] = None
+        #: Groups that took digits and points, which are to be proved to be numbers.
+        self.digits: List[int] = []
+        self.tries = self.failures = 0
+        self.stride = 1
+        self.split: Callable[[bytes], List[Any]]
 
     def compile(self) -> None:
         """Make the block reader; the source must match one line without its newline."""
+        if self.quick is not None:
+            self.quick.split = re.compile(self.quick.source.encode("utf-8") + b"\n", re.ASCII | re.DOTALL).split
+            self.quick.stride = self.quick.groups + 1
         source = self.source.encode("utf-8") + b"\n"
         self.lax = re.compile((self.lax_source or self.source).encode("utf-8") + b"\n", re.ASCII).split
         self.split = re.compile(source, re.ASCII).split
@@ -128,14 +145,46 @@ class Template:
         self.line = re.compile(source[:-1], re.ASCII)
         self.stride = self.groups + 1
 
-    def piece_order(self, number: int) -> int:
-        """The place among all piece groups of the piece with this number among those of several slots."""
-        return [place for place, group in enumerate(self.piece_groups) if group not in self.single_groups][number]
+    def piece(self, outer: str, inner: Optional[str], slots: Sequence[Tuple[int, ...]]) -> str:
+        """A capturing group for slots; ``inner`` finds them in its text (None: all of it is one)."""
+        place = len(self.piece_groups)
+        found = self.group(outer)
+        self.piece_groups.append(self.groups)
+        compiled = None if inner is None else re.compile(inner.encode("utf-8"), re.ASCII)
+        self.piece_slots += [(place, compiled, (number + 1, *targets)) for number, targets in enumerate(slots)]
+        return found
 
     def group(self, pattern: str) -> str:
         """A capturing group, numbered by :attr:`groups`."""
         self.groups += 1
         return "(%s)" % pattern
+
+
+class _Lines:
+    """What is asked of single lines among those that a template took."""
+
+    def __init__(self, template: Template, flat: List[Any], times: Optional[List[Optional[float]]], starts: _Starts) -> None:
+        self.template = template
+        self.flat = flat
+        self.times = times
+        self.starts = starts
+
+    def time(self, row: int) -> Optional[float]:
+        """The time of a line."""
+        if self.times is not None:
+            return self.times[row]
+        place = row * self.template.stride + self.template.minute
+        return self.starts[self.flat[place]] + _second(self.flat[place + 1])  # type: ignore[operator]  # all minutes are known
+
+    def message(self, row: int) -> Optional[bytes]:
+        """The message of a line, as it is written."""
+        found: Optional[bytes] = self.flat[row * self.template.stride + self.template.message] if self.template.message else None
+        return found
+
+    def id(self, row: int) -> Optional[bytes]:
+        """The id of a line, as it is written."""
+        found: Optional[bytes] = self.flat[row * self.template.stride + self.template.id] if self.template.id else None
+        return found
 
 
 class Scanner:
@@ -163,6 +212,7 @@ class Scanner:
         self._varied = [False for _ in spec.fields]
         self._blocks = 0
         self._times: Dict[bytes, Optional[float]] = {}
+        self._folded: Dict[bytes, str] = {}
         self._search_level = not self.is_json and not self.roles["level"] and not self.roles["status"] or form == "syslog"
         self._by_template = self.is_json or (bool(self.form.parts) and not self._search_level and form != "text")
         self.looks = [Look(pattern) for pattern in spec.patterns]
@@ -180,19 +230,63 @@ class Scanner:
         if not self._by_template:
             self._one_by_one(data.split(b"\n")[:-1])
             return
-        lines = data.count(b"\n") if _is_tame(data) else 0
+        # What is left without newlines tells their number in less time than counting them.
+        lines = len(data) - len(data.replace(b"\n", b"")) if _is_tame(data) else 0
+        if lines:
+            for template in self.templates:
+                if template.quick is not None:
+                    data, lines = self._quickly(template, template.quick, data, lines)
+                    if not data:
+                        return
         while data:
             for template in self.templates:
                 taken = self._take(template, data, lines)
                 if taken is None:
                     continue
                 flat, data, starts = taken
+                template.hits += (len(flat) - 1) // template.stride
                 self._consume(template, flat, starts)
                 if not data:
                     return
                 lines = lines and data.count(b"\n")
             data = self._one_by_one(data.split(b"\n")[:-1])
             lines = lines and data.count(b"\n")
+
+    def _quickly(self, template: Template, quick: Template, data: bytes, lines: int) -> Tuple[bytes, int]:
+        """Take the lines that a template fits out of a plain block; what is left, and how many lines that is.
+
+        Nothing is taken before all is proved to be what the strict pattern takes: one line a match, true times, pieces and numbers.
+        """
+        stride = quick.stride
+        flat = quick.split(data)
+        rows = (len(flat) - 1) // stride
+        if not rows:
+            return data, lines
+        template.tries += 1
+        others = list(filter(None, flat[::stride]))
+        rest = b"".join(others)
+        left = rest.count(b"\n")
+        if rows + left == lines and all(other.endswith(b"\n") for other in others):
+            starts = self._starts(quick, flat) if quick.minute else None
+            if starts is None or None not in starts.values():
+                counted = self._prove(quick, flat)
+                if counted is not None:
+                    template.hits += rows
+                    self._consume(quick, flat, starts, counted)
+                    return rest, left
+        template.failures += 1
+        if template.failures > 4 and template.failures * 8 > template.tries:
+            template.quick = None
+        return data, lines
+
+    def _prove(self, quick: Template, flat: List[Any]) -> Optional[Dict[Any, int]]:
+        """How often each set of pieces came; None when one is not what it must be, or a number is none."""
+        stride = quick.stride
+        if not all(_are_numbers(flat[group::stride]) for group in quick.digits):
+            return None
+        columns = [flat[group::stride] for group in quick.piece_groups]
+        counted = _count_pieces(columns) if columns else {None: (len(flat) - 1) // stride}
+        return None if any(self._facts_of(quick, key) is None for key in counted) else counted
 
     def _take(self, template: Template, data: bytes, lines: int) -> Optional[Tuple[List[Any], bytes, Optional[_Starts]]]:
         """The columns of the lines that a template fits, what is left of the block, and when its minutes began.
@@ -379,7 +473,7 @@ class Scanner:
         self.templates.sort(key=lambda item: -item.hits)
         return True
 
-    def _json_template(self, text: str) -> Optional[Tuple[str, Template]]:  # noqa: C901  # one pass over the values of a line
+    def _json_template(self, text: str) -> Optional[Tuple[str, Template]]:
         shape = log_json.learn(text)
         record = log_json.read_object(text)
         if shape is None or record is None:
@@ -395,82 +489,113 @@ class Scanner:
             if isinstance(log_json.value_at(record, path), (dict, list)):
                 return None
             wanted.setdefault(path, []).append(role)
+        template = self._strict_template(shape, wanted)
+        template.quick = self._quick_template(shape, wanted)
+        return shape.key, template
+
+    def _strict_template(self, shape: log_json.Shape, wanted: Dict[Tuple[str, ...], List[str]]) -> Template:
         template = Template()
         parts: List[str] = []
         laxer: Dict[str, str] = {}
-        pieces: List[str] = []
-        piece_slots: List[Tuple[int, ...]] = []
-        open_piece: List[str] = []
+        piece: List[str] = []
+        slots: List[Tuple[int, ...]] = []
 
         def close_piece() -> None:
-            if open_piece:
-                text = "".join(open_piece)
-                pieces.append(text)
-                parts.append(template.group(text.replace("\x02", "").replace("\x03", "")))
-                template.piece_groups.append(template.groups)
-                del open_piece[:]
+            if piece:
+                inner = "".join(piece)
+                parts.append(template.piece(inner.replace("\x02", "").replace("\x03", ""), inner.translate(_BRACKETS), slots))
+                del piece[:], slots[:]
 
         for place, literal in enumerate(shape.literals):
-            escaped = re.escape(literal)
             value = shape.values[place] if place < len(shape.values) else None
             asked = wanted.get(value[0], []) if value else []
             is_slot = bool(asked) and all(name.startswith("slot") for name in asked)
-            if open_piece and is_slot:
-                open_piece.append(escaped)
-            else:
+            if not is_slot:
                 close_piece()
-                if is_slot and pieces:
-                    # What stands before a value keeps it apart from the piece before.
-                    parts.append(re.escape(literal[:-1]))
-                    open_piece.append(re.escape(literal[-1:]))
-                else:
-                    parts.append(escaped)
+            (piece or parts).append(re.escape(literal))
             if value is None:
                 continue
             _, kind, raw = value
             pattern = log_json.KINDS[kind]
+            way = time_pattern(raw[1:-1]) if asked == ["time"] and kind == "s" and self.clock.pattern is None else None
             if not asked:
                 parts.append(pattern)
             elif is_slot:
-                open_piece.append("\x02%s\x03" % pattern)
-                piece_slots.append(tuple(int(name[4:]) for name in asked))
-            elif asked == ["time"] and kind in "sn":
-                way = time_pattern(raw[1:-1]) if kind == "s" and self.clock.pattern is None else None
-                if way is not None:
-                    template.minute = template.groups + 1
-                    template.groups += 2
-                    template.zone = way.zone
-                    parts.append('"\x04%s"' % way.pattern)
-                    laxer['"\x04%s"' % way.pattern] = '"%s"' % way.lax
-                else:
-                    parts.append(template.group(pattern))
-                    template.time = template.groups
+                piece.append("\x02%s\x03" % pattern)
+                slots.append(tuple(int(name[4:]) for name in asked))
+            elif way is not None:
+                template.minute = template.groups + 1
+                template.groups += 2
+                template.zone = way.zone
+                parts.append('"\x04%s"' % way.pattern)
+                laxer['"\x04%s"' % way.pattern] = '"%s"' % way.lax
             else:
                 number = kind == "n" and asked[0].startswith("number") and _PLAIN_NUMBER.match(raw)
                 parts.append(template.group("\x05%s" % pattern if number else pattern))
                 for name in asked:
                     self._assign(template, name, kind)
         close_piece()
-        self._decode_pieces(template, pieces, piece_slots)
         source = "".join(parts)
         template.source = source.replace("\x04", "").replace("\x05", "")
         for strict, lax in laxer.items():
             source = source.replace(strict, lax)
         source = source.replace("\x05" + log_json.NUMBER, "(?:0|[1-9][0-9]*)(?:[.][0-9]+)?")
         template.lax_source = source.replace(log_json.STRING, '"[^"]*"').replace(log_json.ESCAPED_STRING, '"[^"]*"')
-        return shape.key, template
+        return template
 
-    @staticmethod
-    def _decode_pieces(template: Template, pieces: List[str], slots: List[Tuple[int, ...]]) -> None:
-        """How to find the slots in the pieces; with more than one piece, in all of them put together."""
-        others = len(template.piece_groups) > len(pieces)
-        template.joined = len(pieces) > 1 and not others
-        numbered = iter(slots)
-        for order, text in enumerate(["".join(pieces)] if template.joined else pieces):
-            inner = re.compile(text.replace("\x02", "(").replace("\x03", ")").encode("utf-8"), re.ASCII)
-            for number in range(inner.groups):
-                place = 0 if template.joined else template.piece_order(order)
-                template.piece_slots.append((place, inner, (number + 1, *next(numbered))))
+    def _quick_template(self, shape: log_json.Shape, wanted: Dict[Tuple[str, ...], List[str]]) -> Template:
+        """What stands before and behind slots belongs to their piece, is jumped over, and proved with the piece."""
+        template = Template()
+        parts: List[str] = []
+        outer: List[str] = []
+        inner: List[str] = []
+        slots: List[Tuple[int, ...]] = []
+        before = ""
+        is_open = ends_there = False
+        for place, literal in enumerate(shape.literals):
+            text = before + literal
+            before = ""
+            value = shape.values[place] if place < len(shape.values) else None
+            asked = wanted.get(value[0], []) if value else []
+            is_slot = bool(asked) and all(name.startswith("slot") for name in asked)
+            if value is not None and (is_open or is_slot and place):
+                outer.append(_jump(text, ends_there))
+                inner.append(re.escape(text))
+            else:
+                parts.append(re.escape(text))
+            if is_open and not is_slot:
+                last = parts.pop() if value is None else ""
+                parts.append(template.piece("".join(outer), "".join(inner), slots) + last)
+                del outer[:], inner[:], slots[:]
+            is_open = is_slot
+            if value is None:
+                break
+            _, kind, raw = value
+            ends_there = kind in "nb" and is_slot
+            after = shape.literals[place + 1][:1]
+            pattern = '"[^"]*%s"' % _FIRM if kind in "se" else log_json.KINDS[kind]
+            way = time_pattern(raw[1:-1]) if asked == ["time"] and kind == "s" and self.clock.pattern is None else None
+            if not asked:
+                parts.append(pattern)
+            elif is_slot:
+                outer.append("[^%s]*%s" % (re.escape(after), _FIRM) if ends_there else pattern)
+                inner.append("(%s)" % log_json.KINDS[kind])
+                slots.append(tuple(int(name[4:]) for name in asked))
+            elif way is not None:
+                template.minute = template.groups + 1
+                template.groups += 2
+                template.zone = way.zone
+                parts.append('"' + way.quick)
+                before, ends_there = way.zone + '"', True
+            else:
+                if kind == "n" and asked[0].startswith("number") and _PLAIN_NUMBER.match(raw):
+                    pattern = "[0-9.]+" + _FIRM
+                    template.digits.append(template.groups + 1)
+                parts.append(template.group(pattern))
+                for name in asked:
+                    self._assign(template, name, kind)
+        template.source = "".join(parts)
+        return template
 
     def _assign(self, template: Template, name: str, kind: str) -> None:
         group = template.groups
@@ -483,13 +608,9 @@ class Scanner:
         elif name.startswith("number"):
             template.numbers.append((group, int(name[6:]), kind == "n"))
         else:
-            if group in template.piece_groups:
-                place = template.piece_groups.index(group)
-            else:
-                place = len(template.piece_groups)
+            if group not in template.piece_groups:
                 template.piece_groups.append(group)
-                template.single_groups.append(group)
-            template.piece_slots.append((place, None, (1, int(name[4:]))))
+            template.piece_slots.append((template.piece_groups.index(group), None, (1, int(name[4:]))))
 
     def _text_template(self, text: str) -> Optional[Tuple[str, Template]]:
         found = self.pattern.fullmatch(text) if self.pattern is not None else None
@@ -563,125 +684,126 @@ class Scanner:
             self._times[raw] = None if text is None else self.clock.read(text)
         return self._times[raw]
 
-    def _facts_of(self, template: Template, key: Any) -> Facts:
-        known = template.known.get(key)
-        if known is None:
-            if len(template.known) > 50000:
-                template.known.clear()
-            raws = key if len(template.piece_groups) > 1 and not template.joined else (key,) * len(template.piece_groups)
-            slots: List[Optional[str]] = [None] * len(self._slot_names)
-            for place, inner, (number, *targets) in template.piece_slots:
-                raw = raws[place]
-                if inner is not None and raw is not None:
-                    match = inner.fullmatch(raw)
-                    raw = match.group(number) if match else raw
-                text = _short(self._text_of(raw))
-                for target in targets:
-                    slots[target] = text
-            known = template.known[key] = self.tally.facts(tuple(slots))
+    def _facts_of(self, template: Template, key: Any) -> Optional[Facts]:
+        """What follows from the pieces of a line; None when a piece is not what it must be (only quick templates take such)."""
+        if key in template.known:
+            return template.known[key]
+        if len(template.known) > 50000:
+            template.known.clear()
+        raws = key if len(template.piece_groups) > 1 else (key,)
+        slots: List[Optional[str]] = [None] * len(self._slot_names)
+        known: Optional[Facts] = None
+        for place, inner, (number, *targets) in template.piece_slots:
+            raw = raws[place]
+            if inner is not None and raw is not None:
+                match = inner.fullmatch(raw)
+                if match is None:
+                    break
+                raw = match.group(number)
+            text = _short(self._text_of(raw))
+            for target in targets:
+                slots[target] = text
+        else:
+            known = self.tally.facts(tuple(slots))
+        template.known[key] = known
         return known
 
-    def _consume(self, template: Template, flat: List[Any], starts: Optional[_Starts]) -> None:
+    def _consume(self, template: Template, flat: List[Any], starts: Optional[_Starts], counted: Optional[Dict[Any, int]] = None) -> None:
+        """Count the lines that a template took. ``counted``: how often their pieces came, where that is known already."""
         tally, stride = self.tally, template.stride
         rows = (len(flat) - 1) // stride
-        template.hits += rows
         tally.lines += rows
         tally.parsed += rows
-        times: Optional[List[Optional[float]]] = None
-        minutes: List[bytes] = []
-        seconds: List[bytes] = []
-        starts = starts or {}
-        keep: Optional[List[bool]] = None
-        if template.minute:
-            minutes, seconds = flat[template.minute :: stride], flat[template.minute + 1 :: stride]
-            known = [start for start in starts.values() if start is not None]
-            if len(known) < len(starts) or min(known) < tally.since or max(known) + 60 > tally.until:
-                if len(known) == len(starts) and (max(known) + 60 <= tally.since or min(known) >= tally.until):
-                    tally.outside += rows
-                    return
-                times = [None if starts[text] is None else starts[text] + _second(second) for text, second in zip(minutes, seconds)]  # type: ignore[operator]
-        elif template.time:
-            times = [self._time_of(raw) for raw in flat[template.time :: stride]]
+        known = [start for start in (starts or {}).values() if start is not None]
+        if known and len(known) == len(starts or {}) and (max(known) + 60 <= tally.since or min(known) >= tally.until):
+            tally.outside += rows
+            return
+        times = self._times_where_needed(template, flat, starts)
+        if times is None:
+            self._extremes(flat[template.minute :: stride], flat[template.minute + 1 :: stride], starts or {})
         else:
-            times = [None] * rows
-        if times is not None:
             keep = [tally.in_window(time) for time in times]
-            if all(keep):
-                keep = None
-            else:
+            if not all(keep):
+                # The same as if the others had not been there.
+                kept = [flat[-1]]
+                for row in compress(range(rows), keep):
+                    kept += flat[row * stride + 1 : (row + 1) * stride + 1]
+                flat, counted = kept, None
                 times = list(compress(times, keep))
                 rows = len(times)
-                if not rows:
-                    return
-                minutes, seconds = list(compress(minutes, keep)), list(compress(seconds, keep))
-        else:
-            self._extremes(minutes, seconds, starts)
-
-        def column(group: int) -> List[Any]:
-            found = flat[group::stride]
-            return found if keep is None else list(compress(found, keep))
-
-        def time_at(row: int) -> Optional[float]:
-            return times[row] if times is not None else starts[minutes[row]] + _second(seconds[row])  # type: ignore[operator]
-
-        keys, wrong = self._count(template, column, rows)
-        messages = ids = None
+        if not rows:
+            return
+        pieces = [flat[group::stride] for group in template.piece_groups]
+        if counted is None:
+            counted = _count_pieces(pieces) if pieces else {None: rows}
+        wrong = self._count(template, counted)
+        lines = _Lines(template, flat, times, starts or {})
         for group, index, plain in template.numbers:
-            for row, value in self._numbers(index, column(group), plain):
-                if value <= tally.spec.fields[index].slow:  # type: ignore[operator]  # only fields with a limit give rows
-                    continue
-                messages = column(template.message) if messages is None and template.message else messages
-                ids = column(template.id) if ids is None and template.id else ids
-                tally.slow(
-                    index, value, time_at(row), self._text_of(ids[row]) if ids else None, self._text_of(messages[row]) if messages else None
-                )
+            for row, value in self._numbers(index, flat[group::stride], plain):
+                if value > tally.spec.fields[index].slow:  # type: ignore[operator]  # only fields with a limit give rows
+                    tally.slow(index, value, lines.time(row), self._text_of(lines.id(row)), self._text_of(lines.message(row)))
         if wrong:
-            messages = column(template.message) if messages is None and template.message else messages
-            ids = column(template.id) if ids is None and template.id else ids
-            bad = compress(range(rows), map(wrong.__contains__, keys)) if keys is not None else range(rows)
-            for row in bad:
-                facts = wrong[keys[row]] if keys is not None else next(iter(wrong.values()))
-                tally.error(
-                    time_at(row), facts, self._text_of(messages[row]) if messages else None, self._text_of(ids[row]) if ids else None
-                )
+            keys = pieces[0] if len(pieces) == 1 else list(zip(*pieces)) if pieces else [None] * rows
+            # The newest first: then few of the others are among the newest.
+            for row in reversed(list(compress(range(rows), map(wrong.__contains__, keys)))):
+                time, facts, message = lines.time(row), wrong[keys[row]], lines.message(row)
+                tally.error_like(time, facts, self._fold(message))
+                if tally.is_among_newest(time):
+                    tally.keep_error(time, facts, self._text_of(message), self._text_of(lines.id(row)))
 
-    def _count(self, template: Template, column: Callable[[int], List[Any]], rows: int) -> Tuple[Optional[List[Any]], Dict[Any, Facts]]:
-        tally = self.tally
-        if not template.piece_groups:
-            facts = tally.facts((None,) * len(self._slot_names))
-            tally.count(facts.slots, rows)
-            return None, ({None: facts} if facts.error else {})
-        columns = [column(group) for group in template.piece_groups]
-        keys: List[Any] = columns[0]
-        if template.joined:
-            # One text hashes faster than a tuple of them.
-            for more in columns[1:]:
-                keys = list(map(add, keys, more))
-        elif len(columns) > 1:
-            keys = list(zip(*columns))
+    def _times_where_needed(self, template: Template, flat: List[Any], starts: Optional[_Starts]) -> Optional[List[Optional[float]]]:
+        """The time of each line; None where all lines lie in the window and their minutes say enough."""
+        tally, stride = self.tally, template.stride
+        if template.time:
+            return [self._time_of(raw) for raw in flat[template.time :: stride]]
+        if not template.minute or starts is None:
+            return [None] * ((len(flat) - 1) // stride)
+        known = [start for start in starts.values() if start is not None]
+        if len(known) == len(starts) and min(known) >= tally.since and max(known) + 60 <= tally.until:
+            return None
+        minutes, seconds = flat[template.minute :: stride], flat[template.minute + 1 :: stride]
+        return [None if starts[text] is None else starts[text] + _second(second) for text, second in zip(minutes, seconds)]  # type: ignore[operator]
+
+    def _fold(self, raw: Optional[bytes]) -> str:
+        """The signature of a message, remembered by its bytes: which digit it is makes no difference."""
+        if raw is None or b"\\" in raw or len(raw) > VALUE_LIMIT:
+            return self.tally.fold(self._text_of(raw))
+        alike = raw.translate(_DIGITS)
+        found = self._folded.get(alike)
+        if found is None:
+            if len(self._folded) > 5000:
+                self._folded.clear()
+            found = self._folded[alike] = self.tally.fold(self._text_of(raw))
+        return found
+
+    def _count(self, template: Template, counted: Dict[Any, int]) -> Dict[Any, Facts]:
+        """Count lines by their pieces; those that are errors."""
         wrong: Dict[Any, Facts] = {}
-        for key, times in Counter(keys).items():
+        for key, times in counted.items():
             facts = self._facts_of(template, key)
-            tally.count(facts.slots, times)
+            if facts is None:
+                raise ValueError("a template took %r" % (key,))
+            self.tally.count(facts.slots, times)
             if facts.error:
                 wrong[key] = facts
-        return keys, wrong
+        return wrong
 
-    def _extremes(self, minutes: Sequence[bytes], seconds: Sequence[bytes], starts: Dict[bytes, Optional[float]]) -> None:
+    def _extremes(self, minutes: Sequence[bytes], seconds: Sequence[bytes], starts: _Starts) -> None:
         tally = self.tally
         for text, start in starts.items():
             if start is None or start >= tally.first and start + 60 <= tally.last:
                 continue
-            if len(starts) == 1:
-                mine = seconds
-            else:
+            mine = seconds
+            if len(starts) > 1:
                 first = minutes.index(text)
                 after = minutes[first:]
                 mine = seconds[first:]
                 if after.count(text) < len(after):
                     mine = list(compress(mine, map(text.__eq__, after)))
-            tally.first = min(tally.first, start + _second(min(mine)))
-            tally.last = max(tally.last, start + _second(max(mine)))
+            if start < tally.first:
+                tally.first = min(tally.first, start + _second(min(mine)))
+            if start + 60 > tally.last:
+                tally.last = max(tally.last, start + _second(max(mine)))
 
     def _numbers(self, index: int, values: List[Optional[bytes]], plain: bool) -> Sequence[Tuple[int, float]]:
         """Count a column of numbers; the rows that may be among the slowest, with their value."""
@@ -845,6 +967,39 @@ def _line_starts(data: bytes) -> List[int]:
         found.append(place + 1)
         place = data.find(b"\n", place + 1)
     return found
+
+
+def _count_pieces(columns: Sequence[List[Any]]) -> Dict[Any, int]:
+    """How often each value of a column, or set of values of several, is there."""
+    if len(columns) == 1:
+        return Counter(columns[0])
+    varied = [number for number, column in enumerate(columns) if len(set(column)) > 1]
+    if len(varied) > 1:
+        return Counter(zip(*columns))
+    first = tuple(column[0] for column in columns)
+    if not varied:
+        return {first: len(columns[0])}
+    number = varied[0]
+    return {(*first[:number], value, *first[number + 1 :]): times for value, times in Counter(columns[number]).items()}
+
+
+def _jump(text: str, ends_there: bool) -> str:
+    """A pattern as long as ``text``; where a value ends there, it begins with what ends the value."""
+    first = re.escape(text[:1]) if ends_there else ""
+    size = len(text[1:] if ends_there else text) if text.isascii() else len((text[1:] if ends_there else text).encode("utf-8"))
+    # A few single steps are faster than a repeated one.
+    return first + ("." * size if size < 10 else ".{%d}%s" % (size, _FIRM))
+
+
+def _are_numbers(values: Sequence[bytes]) -> bool:
+    """Whether texts of digits and points are all numbers as JSON has them: no zero before a digit, a digit on both sides of a point."""
+    text = b" " + b", ".join(values) + b","
+    return (
+        b" ." not in text
+        and b".," not in text
+        and b".." not in text.translate(None, b"0123456789")
+        and text.count(b" 0") == text.count(b" 0.") + text.count(b" 0,")
+    )
 
 
 def _second(raw: bytes) -> float:

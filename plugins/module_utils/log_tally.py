@@ -188,16 +188,24 @@ class Tally:
 
     def error(self, time: Optional[float], facts: Facts, message: Optional[str], identifier: Optional[str]) -> None:
         """Count one error."""
-        self.errors += 1
-        level = facts.level or facts.slots[1] or ""
-        words = message if message is not None else ""
+        self.error_like(time, facts, self.fold(message))
+        if self.is_among_newest(time):
+            self.keep_error(time, facts, message, identifier)
+
+    def fold(self, message: Optional[str]) -> str:
+        """The signature of a message, without the level or status."""
         # Which digit it is makes no difference to a signature.
-        alike = words[: log_signatures.READ_LIMIT].translate(_DIGITS)
+        alike = (message or "")[: log_signatures.READ_LIMIT].translate(_DIGITS)
         folded = self._folded.get(alike)
         if folded is None:
             if len(self._folded) > 5000:
                 self._folded.clear()
             folded = self._folded[alike] = log_signatures.fold(log_signatures.mask(alike))
+        return folded
+
+    def error_like(self, time: Optional[float], facts: Facts, folded: str) -> None:
+        """Count one error with the signature ``folded``."""
+        self.errors += 1
         if facts.level is None and facts.slots[1] is not None:
             folded = facts.slots[1][:VALUE_LIMIT] + " " + folded
         seen = self.signatures.get(folded)
@@ -209,15 +217,21 @@ class Tally:
             seen[0] += 1
             if time is not None and time > seen[1]:
                 seen[1] = time
-        when = -math.inf
         if time is not None:
-            when = time
             second = math.floor(time)
             self.spans[second] = self.spans.get(second, 0) + 1
+
+    def is_among_newest(self, time: Optional[float]) -> bool:
+        """Whether an error of this time may be among those that are kept."""
         newest = self.newest
-        if self.spec.newest and (len(newest) < self.spec.newest or when >= newest[0][0]):
-            text = "%s %s%s" % (level, words[:TEXT_LIMIT], " [%s]" % identifier[:VALUE_LIMIT] if identifier else "")
-            _keep(newest, (when, text), self.spec.newest)
+        return self.spec.newest > 0 and (len(newest) < self.spec.newest or (-math.inf if time is None else time) >= newest[0][0])
+
+    def keep_error(self, time: Optional[float], facts: Facts, message: Optional[str], identifier: Optional[str]) -> None:
+        """Keep an error when it is among the newest."""
+        text = "%s %s" % (facts.level or facts.slots[1] or "", (message or "")[:TEXT_LIMIT])
+        if identifier:
+            text += " [%s]" % identifier[:VALUE_LIMIT]
+        _keep(self.newest, (-math.inf if time is None else time, text), self.spec.newest)
 
     def sample(self, text: str) -> None:
         """Keep one of the first lines that could not be read."""
