@@ -178,7 +178,7 @@ def _opened(root: str, flags: int) -> Iterator[int]:
 
 
 def _read(handle: int) -> bytes:
-    blocks = []
+    blocks: List[bytes] = []
     at = 0
     while True:
         block = os.pread(handle, 1 << 20, at)

@@ -25,7 +25,7 @@ LOCK = ".lock"
 REMOVING = ".removing"
 NEWEST, NEWEST_PROVED = "newest", "newest-proved"
 
-_NAME = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z\Z")
+_NAME = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z\Z", re.ASCII)
 
 
 class BackupError(Exception):
