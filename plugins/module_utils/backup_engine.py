@@ -20,6 +20,8 @@ Life of an artifact::
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
@@ -176,6 +178,19 @@ class Engine:
         """What goes beyond the single keys (one excludes another …); ``item`` has been read by ``readers``. OptionError."""
         return dict(item)
 
+    def reach(self, spec: Mapping[str, Any], work: Work) -> None:
+        """Whether the data can be reached, for check mode: quick, changes nothing, starts no hook. EngineError.
+
+        The base looks for files that are absolute paths and connects to a socket or to a host's port where the spec has one.
+        """
+        for path in [*spec.get("paths", ()), spec.get("database") or "", spec.get("socket") or ""]:
+            if str(path).startswith("/") and not os.path.exists(path):
+                raise EngineError("unreachable", "%s is not there" % path)
+        if spec.get("socket"):
+            _connect(socket.AF_UNIX, spec["socket"])
+        elif spec.get("host") and spec.get("port"):
+            _connect(socket.AF_INET, (spec["host"], int(spec["port"])))
+
     def dump(self, spec: Mapping[str, Any], work: Work) -> contextlib.AbstractContextManager[Dump]:
         """Open what the dump needs; leaving the block closes it, whether it went well or not. EngineError."""
         raise NotImplementedError
@@ -202,6 +217,19 @@ class Engine:
     def salvage(self, spec: Mapping[str, Any], folder: str, work: Work) -> List[str]:
         """Copy what can be read of damaged live data into ``folder``; returns what was saved. EngineError."""
         raise EngineError("failed", "nothing can be salvaged from %s by itself: restore from a backup" % self.name)
+
+
+def _connect(family: int, address: Any) -> None:
+    where = address if isinstance(address, str) else "%s port %d" % address
+    try:
+        if family == socket.AF_UNIX:
+            with socket.socket(family, socket.SOCK_STREAM) as made:
+                made.settimeout(5)
+                made.connect(address)
+        else:
+            socket.create_connection(address, timeout=5).close()
+    except OSError as error:
+        raise EngineError("unreachable", "%s does not answer: %s" % (where, error.strerror or error)) from None
 
 
 @contextlib.contextmanager

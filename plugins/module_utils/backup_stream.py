@@ -43,6 +43,34 @@ class StreamError(Exception):
         super().__init__("%s%s%s" % (program, ended, ": " + said if said else ""))
 
 
+class Stop:
+    """A way to end streams from outside, such as when a signal came: their programs are killed, :func:`write` raises StreamError."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        # A signal may come while its own thread starts a program.
+        self._guard = threading.RLock()
+        self._running: List[subprocess.Popen[bytes]] = []
+
+    def __bool__(self) -> bool:
+        return self._asked
+
+    def now(self) -> None:
+        """End the streams that were given this object, and each that will be."""
+        with self._guard:
+            self._asked = True
+            for process in self._running:
+                if process.poll() is None:
+                    process.kill()
+
+    def watch(self, process: subprocess.Popen[bytes]) -> None:
+        """Have a program killed when it is time."""
+        with self._guard:
+            self._running = [other for other in self._running if other.poll() is None] + [process]
+            if self._asked:
+                process.kill()
+
+
 class Written(NamedTuple):
     """A file that was written. ``size``: bytes; ``sha256``: of the file as it is, compressed and encrypted."""
 
@@ -83,14 +111,16 @@ def write(
     limits: Optional[Limits] = None,
     place: Place = HOST,
     tap: Optional[Callable[[bytes], None]] = None,
+    stop: Optional[Stop] = None,
 ) -> Written:
     """Write what ``source`` gives to a new file, compressed and encrypted, and sync it.
 
     ``tap`` sees every block before it is compressed. The compressor and age run on this host whatever the place of the dump.
+    ``stop`` ends it before its time.
     Raises StreamError; the file is then left for the caller to remove.
     """
     stages = [stage for stage in (compressor(compression, level), encryptor(recipients)) if stage]
-    with _Chain(limits) as chain:
+    with _Chain(limits, stop) as chain:
         if isinstance(source, Command):
             feed: Union[IO[bytes], Iterable[bytes]] = chain.start(source, place, stdin=subprocess.DEVNULL)
             if tap:
@@ -107,14 +137,14 @@ def write(
             feed = output
         blocks = feed if not hasattr(feed, "fileno") else _blocks(feed)  # type: ignore[arg-type]
         try:
-            written = _write_blocks(blocks, path, limits)
+            written = _write_blocks(blocks, path, limits, stop)
         except OSError as error:
             raise StreamError(path, None, error.strerror or str(error)) from error
         chain.finish()
     return written
 
 
-def _write_blocks(blocks: Iterable[bytes], path: str, limits: Optional[Limits]) -> Written:
+def _write_blocks(blocks: Iterable[bytes], path: str, limits: Optional[Limits], stop: Optional[Stop] = None) -> Written:
     digest = hashlib.sha256()
     size = 0
     bandwidth = limits.bandwidth if limits else None
@@ -122,6 +152,8 @@ def _write_blocks(blocks: Iterable[bytes], path: str, limits: Optional[Limits]) 
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         for block in blocks:
+            if stop:
+                raise StreamError(path, None, "stopped")
             digest.update(block)
             size += len(block)
             view = memoryview(block)
@@ -267,8 +299,9 @@ def _no_start(what: Command, error: OSError) -> StreamError:
 class _Chain:
     """The running programs of a stream, in order. Leaving it by an exception kills them all."""
 
-    def __init__(self, limits: Optional[Limits]) -> None:
+    def __init__(self, limits: Optional[Limits], stop: Optional[Stop] = None) -> None:
         self._limits = limits
+        self._stop = stop
         self._running: List[Tuple[Command, subprocess.Popen[bytes], IO[bytes]]] = []
         self._pumps: List[Tuple[threading.Thread, List[BaseException]]] = []
 
@@ -301,6 +334,8 @@ class _Chain:
             said.close()
             raise _no_start(what, error) from error
         self._running.append((what, process, said))
+        if self._stop is not None:
+            self._stop.watch(process)
         return process.stdout  # type: ignore[return-value]  # it is a pipe
 
     def start_fed(self, what: Command) -> Tuple[IO[bytes], IO[bytes]]:
