@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
@@ -186,10 +185,10 @@ class Engine:
         for path in [*spec.get("paths", ()), spec.get("database") or "", spec.get("socket") or ""]:
             if str(path).startswith("/") and not os.path.exists(path):
                 raise EngineError("unreachable", "%s is not there" % path)
-        if spec.get("socket"):
-            _connect(socket.AF_UNIX, spec["socket"])
+        if spec.get("socket") and not os.path.isdir(spec["socket"]):  # PostgreSQL's is a folder
+            _connect(spec["socket"])
         elif spec.get("host") and spec.get("port"):
-            _connect(socket.AF_INET, (spec["host"], int(spec["port"])))
+            _connect((spec["host"], int(spec["port"])))
 
     def dump(self, spec: Mapping[str, Any], work: Work) -> contextlib.AbstractContextManager[Dump]:
         """Open what the dump needs; leaving the block closes it, whether it went well or not. EngineError."""
@@ -219,16 +218,18 @@ class Engine:
         raise EngineError("failed", "nothing can be salvaged from %s by itself: restore from a backup" % self.name)
 
 
-def _connect(family: int, address: Any) -> None:
-    where = address if isinstance(address, str) else "%s port %d" % address
+def _connect(address: Any) -> None:
+    import socket  # only what makes backups needs it
+
     try:
-        if family == socket.AF_UNIX:
-            with socket.socket(family, socket.SOCK_STREAM) as made:
+        if isinstance(address, str):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
                 made.settimeout(5)
                 made.connect(address)
         else:
             socket.create_connection(address, timeout=5).close()
     except OSError as error:
+        where = address if isinstance(address, str) else "%s port %d" % address
         raise EngineError("unreachable", "%s does not answer: %s" % (where, error.strerror or error)) from None
 
 
