@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 import re
 import sys
+from bisect import bisect
 from collections import Counter
 from itertools import compress, islice
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_formats, log_json
-from ansible_collections.opsrunner.runbook.plugins.module_utils.log_options import PatternSpec
+from ansible_collections.opsrunner.runbook.plugins.module_utils import log_formats, log_json, log_text_frames, log_text_looks
 from ansible_collections.opsrunner.runbook.plugins.module_utils.log_read import Oversize
 from ansible_collections.opsrunner.runbook.plugins.module_utils.log_tally import VALUE_LIMIT, Facts, Record, Tally
 from ansible_collections.opsrunner.runbook.plugins.module_utils.log_times import Clock
@@ -65,16 +65,24 @@ def sample(data: bytes, wanted: str) -> Sample:
     return Sample(name, prefixed, lines[0][:500] if lines else "")
 
 
+class Stamp(NamedTuple):
+    """A time without its zone: ``size`` bytes, of which ``minute`` tell the minute; ``allowed``: what may stand in the others."""
+
+    size: int
+    minute: int
+    allowed: Sequence[bytes]
+
+
 class Time(NamedTuple):
     """How a template captures a time: by minute, seconds and a fixed zone.
 
-    ``lax``: the same for times that are proved later; ``quick``: the same without the zone, all seconds with or without a fraction.
+    ``lax``: the same for times that are proved later. ``stamp``: for those that are as long as the one it was made of.
     """
 
     pattern: str
     zone: str
     lax: str
-    quick: str
+    stamp: Stamp
 
 
 _ISO = re.compile(
@@ -92,13 +100,14 @@ def time_pattern(text: str) -> Optional[Time]:
         fraction = "(?:%s[0-9]{1,9})?" % re.escape(point or ".")
         day = "[0-9]{4}%s[0-9]{2}%s[0-9]{2}%s[0-9]{2}:[0-9]{2}" % (one, two, between)
         end = ":([0-5][0-9]%s)%s" % (fraction, re.escape(zone or ""))
-        quick = r"(.{16}):([0-5][0-9]%s)" % ("%s[0-9]{1,9}" % re.escape(point) if point else "")
-        return Time("(%s)%s" % (day, end), zone or "", "(....%s..%s..%s..:..)%s" % (one, two, between, end), quick)
+        size = len(text) - len(zone or "")
+        stamp = Stamp(size, 16, (b":", b"012345", b"0123456789", (point or ".").encode("ascii"), *([b"0123456789"] * 9))[: size - 16])
+        return Time("(%s)%s" % (day, end), zone or "", "(....%s..%s..%s..:..)%s" % (one, two, between, end), stamp)
     found = _CLF.match(text)
     if found:
         zone = found.group(1) or ""
         pattern = "([0-9]{2}/[A-Za-z]{3}/[0-9]{4}:[0-9]{2}:[0-9]{2}):([0-5][0-9])%s" % re.escape(zone)
-        return Time(pattern, zone, "(../.../....:..:..):([0-5][0-9])%s" % re.escape(zone), "(.{17}):([0-5][0-9])")
+        return Time(pattern, zone, "(../.../....:..:..):([0-5][0-9])%s" % re.escape(zone), Stamp(20, 17, (b":", b"012345", b"0123456789")))
     return None
 
 
@@ -127,8 +136,9 @@ class Template:
         self.known: Dict[Any, Optional[Facts]] = {}
         #: The same for plain blocks: jumps over what stands between values, which the pieces prove, once for each distinct one.
         self.quick: Optional[Template] = None
-        #: Groups that took digits and points, which are to be proved to be numbers.
-        self.digits: List[int] = []
+        #: Quick templates take a whole time as one group.
+        self.stamp = 0
+        self.stamped: Optional[Stamp] = None
         self.tries = self.failures = 0
         self.stride = 1
         self.split: Callable[[bytes], List[Any]]
@@ -160,6 +170,14 @@ class Template:
         return "(%s)" % pattern
 
 
+class _Stamps(NamedTuple):
+    """The times of a column: when its minutes began, the first and the last."""
+
+    starts: _Starts
+    first: float
+    last: float
+
+
 class _Lines:
     """What is asked of single lines among those that a template took."""
 
@@ -173,6 +191,10 @@ class _Lines:
         """The time of a line."""
         if self.times is not None:
             return self.times[row]
+        stamped = self.template.stamped
+        if stamped is not None:
+            text = self.flat[row * self.template.stride + self.template.stamp]
+            return self.starts[text[: stamped.minute]] + _second(text[stamped.minute + 1 :])  # type: ignore[operator]
         place = row * self.template.stride + self.template.minute
         return self.starts[self.flat[place]] + _second(self.flat[place + 1])  # type: ignore[operator]  # all minutes are known
 
@@ -208,14 +230,21 @@ class Scanner:
         self._shapes: Dict[str, int] = {}
         self._slow_lines = 0
         self.texts: List[Counter[Optional[bytes]]] = [Counter() for _ in spec.fields]
-        self._fast_lane: List[Dict[Optional[bytes], float]] = [{} for _ in spec.fields]
+        #: Of each field, texts that are numbers among the slowest, and how often each was counted.
+        self._fast_lane: List[Dict[Optional[bytes], Tuple[float, int]]] = [{} for _ in spec.fields]
         self._varied = [False for _ in spec.fields]
         self._blocks = 0
         self._times: Dict[bytes, Optional[float]] = {}
         self._folded: Dict[bytes, str] = {}
         self._search_level = not self.is_json and not self.roles["level"] and not self.roles["status"] or form == "syslog"
         self._by_template = self.is_json or (bool(self.form.parts) and not self._search_level and form != "text")
-        self.looks = [Look(pattern) for pattern in spec.patterns]
+        self.frames = None
+        if self._by_template and not self.is_json and spec.prefix is None:
+            self.frames = log_text_frames.frames_for(tally, self.form, self.roles, clock, self.record)
+        self.looks = None
+        if spec.patterns:
+            span = self.frames.span if self.frames is not None else None
+            self.looks = log_text_looks.Looks(tally, self.is_json, self.record, self._line_time, span)
         self._slot_names = [self.roles["level"], self.roles["status"], *((name,) for name in tally.counted)]
 
     # Lines
@@ -225,8 +254,15 @@ class Scanner:
         data = self._normal(data)
         if not data:
             return
-        if self.looks:
-            self._look(data)
+        if self.frames is not None:
+            left = self.frames.block(data)
+            if self.looks is not None:
+                self.looks.block(data)
+            if not left:
+                return
+            data = left
+        elif self.looks is not None:
+            self.looks.block(data)
         if not self._by_template:
             self._one_by_one(data.split(b"\n")[:-1])
             return
@@ -267,25 +303,43 @@ class Scanner:
         rest = b"".join(others)
         left = rest.count(b"\n")
         if rows + left == lines and all(other.endswith(b"\n") for other in others):
-            starts = self._starts(quick, flat) if quick.minute else None
-            if starts is None or None not in starts.values():
-                counted = self._prove(quick, flat)
-                if counted is not None:
-                    template.hits += rows
-                    self._consume(quick, flat, starts, counted)
-                    return rest, left
+            stamps = _Stamps({}, 0.0, 0.0) if quick.stamped is None else self._stamps(quick, quick.stamped, flat)
+            counted = None if stamps is None else self._count_all(quick, flat)
+            if counted is not None:
+                template.hits += rows
+                self._consume(quick, flat, None, counted, stamps)
+                return rest, left
         template.failures += 1
         if template.failures > 4 and template.failures * 8 > template.tries:
             template.quick = None
         return data, lines
 
-    def _prove(self, quick: Template, flat: List[Any]) -> Optional[Dict[Any, int]]:
-        """How often each set of pieces came; None when one is not what it must be, or a number is none."""
-        stride = quick.stride
-        if not all(_are_numbers(flat[group::stride]) for group in quick.digits):
-            return None
-        columns = [flat[group::stride] for group in quick.piece_groups]
-        counted = _count_pieces(columns) if columns else {None: (len(flat) - 1) // stride}
+    def _stamps(self, quick: Template, stamped: Stamp, flat: List[Any]) -> Optional[_Stamps]:
+        """When the minutes of a column began, the first and the last time; None when one of the column is no time."""
+        column = flat[quick.stamp :: quick.stride]
+        text = b"".join(column)
+        for place, allowed in enumerate(stamped.allowed, stamped.minute):
+            if text[place :: stamped.size].strip(allowed):
+                return None
+        column.sort()
+        starts: _Starts = {}
+        first, last = math.inf, -math.inf
+        place = 0
+        while place < len(column):
+            minute = column[place][: stamped.minute]
+            start = self.clock.minute(minute.decode("ascii", "replace"), quick.zone)
+            if start is None:
+                return None
+            starts[minute] = start
+            first = min(first, start + _second(column[place][stamped.minute + 1 :]))
+            place = bisect(column, minute + b"\xff", place)
+            last = max(last, start + _second(column[place - 1][stamped.minute + 1 :]))
+        return _Stamps(starts, first, last)
+
+    def _count_all(self, quick: Template, flat: List[Any]) -> Optional[Dict[Any, int]]:
+        """How often each set of pieces came; None when one is not what it must be."""
+        columns = [flat[group :: quick.stride] for group in quick.piece_groups]
+        counted = _count_pieces(columns) if columns else {None: (len(flat) - 1) // quick.stride}
         return None if any(self._facts_of(quick, key) is None for key in counted) else counted
 
     def _take(self, template: Template, data: bytes, lines: int) -> Optional[Tuple[List[Any], bytes, Optional[_Starts]]]:
@@ -326,8 +380,8 @@ class Scanner:
     def tail(self, data: bytes) -> None:
         """Read a last line that has no newline: it counts when it can be read, and is known as partial when not."""
         data = self._normal(data + b"\n")
-        if self.looks:
-            self._look(data)
+        if self.looks is not None:
+            self.looks.block(data)
         for line in data.split(b"\n")[:-1]:
             text = line.decode("utf-8", "replace")
             self.tally.lines += 1
@@ -582,15 +636,12 @@ class Scanner:
                 inner.append("(%s)" % log_json.KINDS[kind])
                 slots.append(tuple(int(name[4:]) for name in asked))
             elif way is not None:
-                template.minute = template.groups + 1
-                template.groups += 2
-                template.zone = way.zone
-                parts.append('"' + way.quick)
+                parts.append('"' + template.group(".{%d}%s" % (way.stamp.size, _FIRM)))
+                template.stamp, template.stamped, template.zone = template.groups, way.stamp, way.zone
                 before, ends_there = way.zone + '"', True
             else:
                 if kind == "n" and asked[0].startswith("number") and _PLAIN_NUMBER.match(raw):
-                    pattern = "[0-9.]+" + _FIRM
-                    template.digits.append(template.groups + 1)
+                    pattern = "(?:0|[1-9][0-9]*{0})(?:[.][0-9]+{0})?{0}".format(_FIRM)
                 parts.append(template.group(pattern))
                 for name in asked:
                     self._assign(template, name, kind)
@@ -708,18 +759,28 @@ class Scanner:
         template.known[key] = known
         return known
 
-    def _consume(self, template: Template, flat: List[Any], starts: Optional[_Starts], counted: Optional[Dict[Any, int]] = None) -> None:
-        """Count the lines that a template took. ``counted``: how often their pieces came, where that is known already."""
+    def _consume(
+        self,
+        template: Template,
+        flat: List[Any],
+        starts: Optional[_Starts],
+        counted: Optional[Dict[Any, int]] = None,
+        stamps: Optional[_Stamps] = None,
+    ) -> None:
+        """Count the lines that a template took; quick ones know ``counted``: how often pieces came, and ``stamps``."""
         tally, stride = self.tally, template.stride
         rows = (len(flat) - 1) // stride
         tally.lines += rows
         tally.parsed += rows
+        starts = stamps.starts if stamps is not None else starts
         known = [start for start in (starts or {}).values() if start is not None]
         if known and len(known) == len(starts or {}) and (max(known) + 60 <= tally.since or min(known) >= tally.until):
             tally.outside += rows
             return
         times = self._times_where_needed(template, flat, starts)
-        if times is None:
+        if times is None and stamps is not None:
+            tally.first, tally.last = min(tally.first, stamps.first), max(tally.last, stamps.last)
+        elif times is None:
             self._extremes(flat[template.minute :: stride], flat[template.minute + 1 :: stride], starts or {})
         else:
             keep = [tally.in_window(time) for time in times]
@@ -756,11 +817,14 @@ class Scanner:
         tally, stride = self.tally, template.stride
         if template.time:
             return [self._time_of(raw) for raw in flat[template.time :: stride]]
-        if not template.minute or starts is None:
+        if not template.minute and template.stamped is None or starts is None:
             return [None] * ((len(flat) - 1) // stride)
         known = [start for start in starts.values() if start is not None]
         if len(known) == len(starts) and min(known) >= tally.since and max(known) + 60 <= tally.until:
             return None
+        if template.stamped is not None:
+            size = template.stamped.minute
+            return [starts[text[:size]] + _second(text[size + 1 :]) for text in flat[template.stamp :: stride]]  # type: ignore[operator]
         minutes, seconds = flat[template.minute :: stride], flat[template.minute + 1 :: stride]
         return [None if starts[text] is None else starts[text] + _second(second) for text, second in zip(minutes, seconds)]  # type: ignore[operator]
 
@@ -830,16 +894,14 @@ class Scanner:
             for raw in islice(reversed(counter), new):
                 value = self._number_of(raw)
                 if value is not None and value - value == 0.0 and value >= floor:
-                    found[raw] = value
+                    found[raw] = (value, 0)
+        here = {raw: value for raw, (value, times) in found.items() if counter[raw] > times}
+        # The floor only rises.
+        self._fast_lane[index] = {raw: (value, counter[raw]) for raw, (value, _) in found.items() if value >= floor}
         if new and known + new > _SORT:
             self._varied[index] = sum(counter.values()) < 4 * len(counter)
             self._flush_texts(index)
-        if not found or found.keys().isdisjoint(values):
-            return ()
-        rows = [(row, found[raw]) for row, raw in enumerate(values) if raw in found]
-        # The floor only rises.
-        self._fast_lane[index] = {raw: value for raw, value in found.items() if value >= floor}
-        return rows
+        return [(row, here[raw]) for row, raw in enumerate(values) if raw in here] if here else ()
 
     def _mixed(self, index: int, values: List[Optional[bytes]], floor: float) -> Sequence[Tuple[int, float]]:
         there = [(row, raw) for row, raw in enumerate(values) if raw is not None and raw != b"-"]
@@ -876,52 +938,6 @@ class Scanner:
         for index in range(len(self.texts)):
             self._flush_texts(index)
 
-    # Patterns
-
-    def _look(self, data: bytes) -> None:
-        """Search the lines for the patterns; only lines that may match are read."""
-        starts: Set[int] = set()
-        for look in self.looks:
-            literal = look.literal
-            if not literal:
-                starts = set(_line_starts(data))
-                break
-            place = data.find(literal)
-            while place >= 0:
-                starts.add(data.rfind(b"\n", 0, place) + 1)
-                end = data.find(b"\n", place)
-                place = data.find(literal, end)
-            if self.is_json and b"\\" in data:
-                place = data.find(b"\\")
-                while place >= 0:
-                    starts.add(data.rfind(b"\n", 0, place) + 1)
-                    place = data.find(b"\\", data.find(b"\n", place))
-        for start in sorted(starts):
-            raw = data[start : data.find(b"\n", start)]
-            line = raw.decode("utf-8", "replace")
-            record: Optional[Record] = None
-            text = line
-            if self.is_json:
-                record = self.record(line)
-                text = record.message if record is not None and record.message is not None else line
-            is_read = self.is_json
-            time: Optional[float] = record.time if record is not None else None
-            is_timed = is_read
-            for look in self.looks:
-                shown = text
-                found = look.spec.regex.search(text)
-                if found is None and look.anchored and not self.is_json:
-                    # "^" may mean where the message begins.
-                    if not is_read:
-                        record, is_read = self.record(line), True
-                    shown = record.message if record is not None and record.message is not None else ""
-                    found = look.spec.regex.search(shown)
-                if found is None:
-                    continue
-                if not is_timed:
-                    time, is_timed = self._line_time(raw, line), True
-                self.tally.match(look.spec.name, time, shown, found.group(look.value) if look.value else None)
-
     def _line_time(self, raw: bytes, line: str) -> Optional[float]:
         """The time of one line of a text format."""
         for template in self.templates:
@@ -931,75 +947,6 @@ class Scanner:
                 return None if start is None else start + _second(found.group(template.minute + 1))
         record = self.record(line)
         return None if record is None else record.time
-
-
-class Look:
-    """A pattern, and a text that every line with a match holds (empty: none is known)."""
-
-    def __init__(self, spec: PatternSpec) -> None:
-        self.spec = spec
-        self.literal = literal_of(spec.regex).encode("utf-8")
-        self.value = spec.regex.groupindex.get("value", 0)
-        self.anchored = any(sign in spec.regex.pattern for sign in ("^", "\\A", "(?<"))
-
-
-def literal_of(regex: re.Pattern[str]) -> str:
-    """The longest text that every match of a regular expression holds; empty when none can be told."""
-    if regex.flags & re.IGNORECASE:
-        return ""
-    try:
-        from re import _parser as parser  # type: ignore[attr-defined]  # Python 3.11
-    except ImportError:
-        import sre_parse as parser
-    runs: List[str] = [""]
-    for code, argument in parser.parse(regex.pattern, regex.flags):
-        if str(code) == "LITERAL":
-            runs[-1] += chr(argument)
-        else:
-            runs.append("")
-    return max(runs, key=len)
-
-
-def _line_starts(data: bytes) -> List[int]:
-    found = [0]
-    place = data.find(b"\n")
-    while 0 <= place < len(data) - 1:
-        found.append(place + 1)
-        place = data.find(b"\n", place + 1)
-    return found
-
-
-def _count_pieces(columns: Sequence[List[Any]]) -> Dict[Any, int]:
-    """How often each value of a column, or set of values of several, is there."""
-    if len(columns) == 1:
-        return Counter(columns[0])
-    varied = [number for number, column in enumerate(columns) if len(set(column)) > 1]
-    if len(varied) > 1:
-        return Counter(zip(*columns))
-    first = tuple(column[0] for column in columns)
-    if not varied:
-        return {first: len(columns[0])}
-    number = varied[0]
-    return {(*first[:number], value, *first[number + 1 :]): times for value, times in Counter(columns[number]).items()}
-
-
-def _jump(text: str, ends_there: bool) -> str:
-    """A pattern as long as ``text``; where a value ends there, it begins with what ends the value."""
-    first = re.escape(text[:1]) if ends_there else ""
-    size = len(text[1:] if ends_there else text) if text.isascii() else len((text[1:] if ends_there else text).encode("utf-8"))
-    # A few single steps are faster than a repeated one.
-    return first + ("." * size if size < 10 else ".{%d}%s" % (size, _FIRM))
-
-
-def _are_numbers(values: Sequence[bytes]) -> bool:
-    """Whether texts of digits and points are all numbers as JSON has them: no zero before a digit, a digit on both sides of a point."""
-    text = b" " + b", ".join(values) + b","
-    return (
-        b" ." not in text
-        and b".," not in text
-        and b".." not in text.translate(None, b"0123456789")
-        and text.count(b" 0") == text.count(b" 0.") + text.count(b" 0,")
-    )
 
 
 def _second(raw: bytes) -> float:
