@@ -22,6 +22,9 @@ class Format(NamedTuple):
     continues: bool = False
     #: Field values that mean nothing, such as ``-`` for no bytes.
     nothing: Sequence[str] = ()
+    #: What stands before the message says the same whatever the message is, unless that begins like ``guard`` (a regular expression).
+    framed: bool = False
+    guard: str = ""
 
 
 #: The prefixes that compose, kubectl and container runtimes put before a line.
@@ -105,6 +108,7 @@ FORMATS: Dict[str, Format] = {
             ),
             _TEXT_ROLES,
             continues=True,
+            framed=True,
         ),
         Format(
             "leveled",
@@ -118,6 +122,9 @@ FORMATS: Dict[str, Format] = {
             ),
             _TEXT_ROLES,
             continues=True,
+            framed=True,
+            # "[INFO] ERROR x" is an error of what calls itself INFO.
+            guard=r" |[\[(<]?" + _LEVEL,
         ),
         Format(
             "nginx_error",
@@ -129,6 +136,7 @@ FORMATS: Dict[str, Format] = {
                 ("message", r"[^\n]*"),
             ),
             _TEXT_ROLES,
+            framed=True,
         ),
         Format(
             "syslog",

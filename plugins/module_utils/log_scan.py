@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from bisect import bisect
 from collections import Counter
 from itertools import compress, islice
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import log_formats, log_json, log_text_frames, log_text_looks
 from ansible_collections.opsrunner.runbook.plugins.module_utils.log_read import Oversize
@@ -26,8 +25,6 @@ _BOMS = re.compile(b"(?m)^\xef\xbb\xbf")
 _BOM = b"\xef\xbb\xbf"
 
 _PLAIN_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?\Z")
-#: Never gives back what it took. There is nothing to win from giving back where this stands; Pythons that know it are faster with it.
-_FIRM = "+" if sys.version_info >= (3, 11) else ""
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 #: What JSON does not allow inside a string as it is.
 _CONTROLS = tuple(bytes((code,)) for code in (*range(10), *range(11, 32), 0x5C))
@@ -339,7 +336,7 @@ class Scanner:
     def _count_all(self, quick: Template, flat: List[Any]) -> Optional[Dict[Any, int]]:
         """How often each set of pieces came; None when one is not what it must be."""
         columns = [flat[group :: quick.stride] for group in quick.piece_groups]
-        counted = _count_pieces(columns) if columns else {None: (len(flat) - 1) // quick.stride}
+        counted = log_json.count_pieces(columns) if columns else {None: (len(flat) - 1) // quick.stride}
         return None if any(self._facts_of(quick, key) is None for key in counted) else counted
 
     def _take(self, template: Template, data: bytes, lines: int) -> Optional[Tuple[List[Any], bytes, Optional[_Starts]]]:
@@ -613,7 +610,7 @@ class Scanner:
             asked = wanted.get(value[0], []) if value else []
             is_slot = bool(asked) and all(name.startswith("slot") for name in asked)
             if value is not None and (is_open or is_slot and place):
-                outer.append(_jump(text, ends_there))
+                outer.append(log_json.jump(text, ends_there))
                 inner.append(re.escape(text))
             else:
                 parts.append(re.escape(text))
@@ -627,21 +624,21 @@ class Scanner:
             _, kind, raw = value
             ends_there = kind in "nb" and is_slot
             after = shape.literals[place + 1][:1]
-            pattern = '"[^"]*%s"' % _FIRM if kind in "se" else log_json.KINDS[kind]
+            pattern = '"[^"]*%s"' % log_json.FIRM if kind in "se" else log_json.KINDS[kind]
             way = time_pattern(raw[1:-1]) if asked == ["time"] and kind == "s" and self.clock.pattern is None else None
             if not asked:
                 parts.append(pattern)
             elif is_slot:
-                outer.append("[^%s]*%s" % (re.escape(after), _FIRM) if ends_there else pattern)
+                outer.append("[^%s]*%s" % (re.escape(after), log_json.FIRM) if ends_there else pattern)
                 inner.append("(%s)" % log_json.KINDS[kind])
                 slots.append(tuple(int(name[4:]) for name in asked))
             elif way is not None:
-                parts.append('"' + template.group(".{%d}%s" % (way.stamp.size, _FIRM)))
+                parts.append('"' + template.group(".{%d}%s" % (way.stamp.size, log_json.FIRM)))
                 template.stamp, template.stamped, template.zone = template.groups, way.stamp, way.zone
                 before, ends_there = way.zone + '"', True
             else:
                 if kind == "n" and asked[0].startswith("number") and _PLAIN_NUMBER.match(raw):
-                    pattern = "(?:0|[1-9][0-9]*{0})(?:[.][0-9]+{0})?{0}".format(_FIRM)
+                    pattern = "(?:0|[1-9][0-9]*{0})(?:[.][0-9]+{0})?{0}".format(log_json.FIRM)
                 parts.append(template.group(pattern))
                 for name in asked:
                     self._assign(template, name, kind)
@@ -796,7 +793,7 @@ class Scanner:
             return
         pieces = [flat[group::stride] for group in template.piece_groups]
         if counted is None:
-            counted = _count_pieces(pieces) if pieces else {None: rows}
+            counted = log_json.count_pieces(pieces) if pieces else {None: rows}
         wrong = self._count(template, counted)
         lines = _Lines(template, flat, times, starts or {})
         for group, index, plain in template.numbers:

@@ -261,6 +261,18 @@ class Tally:
             if len(tally.pending) >= _PENDING_LIMIT:
                 self._flush_pattern(tally)
 
+    def matches(self, name: str, count: int, last: float, line: str, numbers: Sequence[float]) -> None:
+        """Count matches with a time inside the window. ``last``: the last time; ``line``: the greatest line of that time."""
+        tally = self.patterns[name]
+        tally.ever += count
+        tally.count += count
+        line = log_json.clean(line[:TEXT_LIMIT])
+        if tally.last is None or last > tally.last or (last == tally.last and line > tally.line):
+            tally.last, tally.line = last, line
+        tally.pending += numbers
+        if len(tally.pending) >= _PENDING_LIMIT:
+            self._flush_pattern(tally)
+
     def _flush_pattern(self, tally: PatternTally) -> None:
         tally.pending.sort()
         tally.numbers.add_sorted(tally.pending)

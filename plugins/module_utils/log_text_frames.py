@@ -1,0 +1,298 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plain log lines by the block: what stands around their times is learnt from the lines, then found and proved for all at once.
+
+A frame is a time of fixed width and one of the texts seen between a time and a message (`` - app - INFO - ``). Lines that begin
+with one are counted without being read one by one: their times are cut out and proved to be times as columns of one text. Lines
+that begin otherwise are handed back, and so is a whole block that the proof does not hold for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from itertools import compress
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils import log_formats
+from ansible_collections.opsrunner.runbook.plugins.module_utils.log_tally import Facts, Record, Tally
+from ansible_collections.opsrunner.runbook.plugins.module_utils.log_times import Clock
+
+#: Texts between time and message that are looked for at once.
+MAX_MIDDLES = 8
+#: Lines of a block that are read to learn from.
+_SAMPLE = 48
+#: A text is looked for when it came so often.
+_OFTEN = 3
+#: Blocks that are left alone where frames were of little use, and between two looks at lines that no frame fits.
+_PAUSE = 32
+
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_TIME = re.compile(r"[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?")
+#: Where a minute and a second begin in such a time.
+_MINUTE, _SECOND = 14, 17
+
+Read = Callable[[str], Optional[Record]]
+
+
+class Layout(NamedTuple):
+    """What all lines of a log have before and in their times. ``shape``: the time with zeros for digits."""
+
+    before: bytes
+    shape: bytes
+    zone: str
+
+
+class Middle(NamedTuple):
+    """A text between time and message, and what it says about its lines."""
+
+    text: bytes
+    facts: Facts
+    id: Optional[str]
+
+
+class Span(NamedTuple):
+    """The first and the last of some times, as seconds since the epoch."""
+
+    first: float
+    last: float
+
+
+def frames_for(tally: Tally, form: log_formats.Format, roles: Mapping[str, Sequence[str]], clock: Clock, record: Read) -> Optional[Frames]:
+    """The frames of a log; None where its lines have none, or more of a message is wanted than what is said of errors."""
+    names = [name for name, _ in form.parts if name]
+    wanted = {*tally.counted, *roles["level"], *roles["status"], *roles["id"], *(field.name for field in tally.spec.fields)}
+    if (
+        not form.framed
+        or clock.pattern is not None
+        or tuple(roles["time"]) != ("time",)
+        or tuple(roles["message"]) != ("message",)
+        or wanted & {"time", "message"}
+        or any(field.name in names for field in tally.spec.fields)
+        or not set(names).intersection(roles["level"])
+    ):
+        return None
+    return Frames(tally, form, clock, record)
+
+
+class Frames:
+    """Counts the framed lines of blocks into a tally."""
+
+    def __init__(self, tally: Tally, form: log_formats.Format, clock: Clock, record: Read) -> None:
+        self.tally = tally
+        self.clock = clock
+        self.record = record
+        self.pattern = log_formats.line_pattern(form)
+        self.guard = form.guard.encode("ascii")
+        self.layout = Layout(b"", b"", "")
+        self.middles: List[Middle] = []
+        self._seen: Counter[Tuple[Layout, bytes]] = Counter()
+        self._known: Dict[bytes, Middle] = {}
+        self._utc = Clock(lambda wall: wall, 0.0)
+        self._pause = 0
+        self._rest = 0
+        self._find: Any = None
+        self._others: Any = None
+        self._texts: Any = None
+        self._refused: Any = re.compile(b"(?!)" if not self.guard else self.guard).match
+
+    # Learning
+
+    def _learn(self, lines: Sequence[bytes]) -> bool:
+        """Learn from lines that no frame fits; whether there is a new one."""
+        for raw in lines:
+            text = raw.decode("utf-8", "replace")
+            found = self.pattern.fullmatch(text)
+            time = _TIME.match(found.group("time")) if found else None
+            record = self.record(text) if found and time else None
+            if found is None or time is None or record is None:
+                continue
+            start = found.start("time")
+            zone = found.group("time")[time.end() :]
+            layout = Layout(text[:start].encode("utf-8"), time.group().encode("ascii").translate(_DIGITS), zone)
+            middle = text[start + time.end() : found.start("message")].encode("utf-8")
+            if len(self._known) > 1000:
+                # Each line has its own: those that come often are known.
+                self._known.clear()
+                self._seen.clear()
+            self._seen[layout, middle] += 1
+            self._known[middle] = Middle(middle, self.tally.facts(record.slots), record.id)
+        if not self.layout.shape and self._seen:
+            self.layout = self._seen.most_common(1)[0][0][0]
+        have = [middle.text for middle in self.middles]
+        for (layout, new), times in self._seen.most_common(4 * MAX_MIDDLES):
+            # A text that begins like another would be counted twice.
+            alike = any(one.startswith(new) or new.startswith(one) for one in have)
+            if times >= _OFTEN and len(have) < MAX_MIDDLES and layout == self.layout and not alike:
+                have.append(new)
+        if len(have) == len(self.middles):
+            return False
+        self.middles += [self._known[new] for new in have[len(self.middles) :]]
+        self._compile()
+        return True
+
+    def _compile(self) -> None:
+        guard = b"(?!%s)" % self.guard if self.guard else b""
+        middles = b"|".join(re.escape(middle.text) for middle in self.middles)
+        parts = (re.escape(self.layout.before), len(self.layout.shape))
+        self._find = re.compile(b"\n%s(.{%d})(?:%s)%s" % (*parts, middles, guard)).findall
+        self._others = re.compile(b"\n(?!%s.{%d}(?:%s)%s)([^\n]*)" % (*parts, middles, guard)).findall
+        self._texts = re.compile(b"\n%s.{%d}(%s)%s" % (*parts, middles, guard)).findall
+
+    # Counting
+
+    def block(self, data: bytes) -> bytes:
+        """Count the framed lines of a block of whole lines. What is left of it."""
+        if self._pause:
+            self._pause -= 1
+            return data
+        lined = b"\n" + data[:-1]
+        if not self.middles and not self._learn(data[:65536].split(b"\n")[:_SAMPLE]):
+            self._pause = _PAUSE
+            return data
+        times = self._find(lined)
+        # Taking them out is the fastest way to count newlines before Python 3.13.
+        lines = len(lined) - len(lined.replace(b"\n", b""))
+        others: List[bytes] = []
+        if len(times) < lines:
+            others = self._others(lined)
+            if self._is_worth_learning(len(others), lines) and self._learn(others[:_SAMPLE]):
+                times = self._find(lined)
+                others = self._others(lined) if len(times) < lines else []
+        if len(times) * 2 < lines:
+            # Lines are written otherwise now, or each has a text of its own.
+            self._pause, self.middles, self.layout = _PAUSE, [], Layout(b"", b"", "")
+            self._seen.clear()
+            return data
+        if not self._count(lined, times):
+            return data
+        return b"\n".join(others) + b"\n" if others else b""
+
+    def _is_worth_learning(self, others: int, lines: int) -> bool:
+        self._rest -= 1
+        if len(self.middles) >= MAX_MIDDLES or (self._rest > 0 and others * 20 < lines):
+            return False
+        if self._rest <= 0:
+            # Often at first.
+            self._rest = min(_PAUSE, 2 * len(self.middles))
+        return True
+
+    def span(self, lined: bytes, lines: int) -> Optional[Span]:
+        """The first and last time of lines that each follow a newline; None when not all of them are framed and proved."""
+        if not self.middles:
+            return None
+        times = self._find(lined)
+        return self._span(times) if len(times) == lines else None
+
+    def _span(self, times: List[bytes]) -> Optional[Span]:
+        """Prove that all of these are times, at one distance from UTC."""
+        shape, zone, width, rows = self.layout.shape, self.layout.zone, len(self.layout.shape), len(times)
+        joined = b"".join(times)
+        if joined.translate(_DIGITS) != shape * rows:
+            return None
+        if joined[_MINUTE::width].strip(b"012345") or joined[_SECOND::width].strip(b"012345"):
+            return None
+        low, high = _extremes(times, joined, width)
+        first, last = self.clock.read(low.decode("ascii") + zone), self.clock.read(high.decode("ascii") + zone)
+        if first is None or last is None:
+            return None
+        off = first - (self._utc.read(low.decode("ascii")) or 0.0)
+        hours = {time[:13] for time in times} if low[:10] != high[:10] else {low[:13], high[:13]}
+        for hour in hours:
+            start, utc = self.clock.minute(hour.decode("ascii") + ":00", zone), self._utc.minute(hour.decode("ascii") + ":00", "")
+            if start is None or utc is None or abs(start - utc - off) > 0.001:
+                return None
+        return Span(first, last)
+
+    def _count(self, lined: bytes, times: List[bytes]) -> bool:
+        """Count the lines with these times; False, and nothing counted, where they cannot all be proved."""
+        tally, rows = self.tally, len(times)
+        span = self._span(times) if times else None
+        if span is None:
+            return False
+        if span.first < tally.since or span.last >= tally.until:
+            if span.last >= tally.since and span.first < tally.until:
+                return False
+            tally.lines += rows
+            tally.parsed += rows
+            tally.outside += rows
+            return True
+        counts = self._middle_counts(lined, rows)
+        tally.lines += rows
+        tally.parsed += rows
+        tally.first = min(tally.first, span.first)
+        tally.last = max(tally.last, span.last)
+        for middle, places in counts:
+            number = places if isinstance(places, int) else len(places)
+            if number:
+                tally.count(middle.facts.slots, number)
+            if not isinstance(places, int):
+                for place in places:
+                    self._error(lined, place, middle)
+        return True
+
+    def _middle_counts(self, lined: bytes, rows: int) -> List[Tuple[Middle, Any]]:
+        """How many lines have each text, and for errors where their texts begin."""
+        counts: List[Tuple[Middle, Any]] = [(middle, self._places(lined, middle.text)) for middle in self.middles if middle.facts.error]
+        left = rows - sum(len(places) for _, places in counts)
+        plain = [middle for middle in self.middles if not middle.facts.error]
+        if len(plain) == 1:
+            return [*counts, (plain[0], left)]
+        numbers = [lined.count(middle.text) for middle in plain]
+        if sum(numbers) != left:
+            # Messages hold such a text too.
+            found = Counter(self._texts(lined))
+            numbers = [found[middle.text] for middle in plain]
+        return [*counts, *zip(plain, numbers)]
+
+    def _places(self, lined: bytes, text: bytes) -> List[int]:
+        before = b"\n" + self.layout.before
+        back = len(before) + len(self.layout.shape)
+        found = []
+        place = lined.find(text)
+        while place >= 0:
+            start = place - back
+            if (
+                start >= 0
+                and lined.startswith(before, start)
+                and lined.find(b"\n", start + 1, place) < 0
+                and not self._refused(lined, place + len(text))
+            ):
+                found.append(place)
+            place = lined.find(text, place + 1)
+        return found
+
+    def _error(self, lined: bytes, place: int, middle: Middle) -> None:
+        begin = place - len(self.layout.shape)
+        text = lined[begin:place].decode("ascii")
+        start = self.clock.minute(text[:16], self.layout.zone)
+        begin = place + len(middle.text)
+        end = lined.find(b"\n", begin)
+        message = lined[begin : end if end >= 0 else len(lined)].decode("utf-8", "replace")
+        self.tally.error(None if start is None else start + float(text[_SECOND:].replace(",", ".")), middle.facts, message, middle.id)
+
+
+def _extremes(times: List[bytes], joined: bytes, width: int) -> Tuple[bytes, bytes]:
+    """The least and the greatest of times of one shape. ``joined``: all of them in one text."""
+    one, two = times[0], times[-1]
+    size = next((place for place in range(width) if one[place] != two[place]), width)
+    if joined.count(one[:size]) != len(times) or size < _MINUTE:
+        return min(times), max(times)
+    return _extreme(joined, width, size, b"0123456789"), _extreme(joined, width, size, b"9876543210")
+
+
+def _extreme(rows: bytes, width: int, place: int, order: bytes) -> bytes:
+    """The row that comes first, digits in this order, among rows that are alike before ``place``."""
+    while place < width and len(rows) > width:
+        column = rows[place::width]
+        best = next((order[number : number + 1] for number in range(10) if order[number] in column), b"")
+        if best:
+            first, last = column.find(best), column.rfind(best)
+            within = rows[first * width : (last + 1) * width]
+            if column.count(best) <= last - first:
+                kept = compress((rows[at : at + width] for at in range(0, len(rows), width)), (code == best[0] for code in column))
+                within = b"".join(kept)
+            rows = within
+        place += 1
+    return rows[:width]
