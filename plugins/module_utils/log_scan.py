@@ -195,6 +195,15 @@ class _Lines:
         place = row * self.template.stride + self.template.minute
         return self.starts[self.flat[place]] + _second(self.flat[place + 1])  # type: ignore[operator]  # all minutes are known
 
+    def times_or_lowest(self, rows: Sequence[int]) -> List[float]:
+        """The times of lines; what has none is older than all."""
+        stamped, starts, flat = self.template.stamped, self.starts, self.flat
+        if self.times is None and stamped is not None:
+            stride, group, minute = self.template.stride, self.template.stamp, stamped.minute
+            texts = [flat[row * stride + group] for row in rows]
+            return [starts[text[:minute]] + _second(text[minute + 1 :]) for text in texts]  # type: ignore[operator]
+        return [-math.inf if time is None else time for time in map(self.time, rows)]
+
     def message(self, row: int) -> Optional[bytes]:
         """The message of a line, as it is written."""
         found: Optional[bytes] = self.flat[row * self.template.stride + self.template.message] if self.template.message else None
@@ -801,13 +810,22 @@ class Scanner:
                 if value > tally.spec.fields[index].slow:  # type: ignore[operator]  # only fields with a limit give rows
                     tally.slow(index, value, lines.time(row), self._text_of(lines.id(row)), self._text_of(lines.message(row)))
         if wrong:
-            keys = pieces[0] if len(pieces) == 1 else list(zip(*pieces)) if pieces else [None] * rows
-            # The newest first: then few of the others are among the newest.
-            for row in reversed(list(compress(range(rows), map(wrong.__contains__, keys)))):
-                time, facts, message = lines.time(row), wrong[keys[row]], lines.message(row)
-                tally.error_like(time, facts, self._fold(message))
-                if tally.is_among_newest(time):
-                    tally.keep_error(time, facts, self._text_of(message), self._text_of(lines.id(row)))
+            self._errors(lines, wrong, pieces[0] if len(pieces) == 1 else list(zip(*pieces)) if pieces else [None] * rows)
+
+    def _errors(self, lines: _Lines, wrong: Dict[Any, Facts], keys: Sequence[Any]) -> None:
+        """Count the lines whose pieces are those of errors."""
+        tally = self.tally
+        rows = list(compress(range(len(keys)), map(wrong.__contains__, keys)))
+        names = [tally.signature(wrong[keys[row]], self._fold(lines.message(row))) for row in rows]
+        ranked = sorted(zip(lines.times_or_lowest(rows), names, rows))
+        tally.add_errors([(when, name) for when, name, _ in ranked])
+        floor = tally.newest_floor()
+        if len(ranked) > tally.spec.newest > 0:
+            floor = max(floor, ranked[-tally.spec.newest][0])
+        for when, _, row in reversed(ranked):
+            if when < floor:
+                break
+            tally.keep_error(when, wrong[keys[row]], self._text_of(lines.message(row)), self._text_of(lines.id(row)))
 
     def _times_where_needed(self, template: Template, flat: List[Any], starts: Optional[_Starts]) -> Optional[List[Optional[float]]]:
         """The time of each line; None where all lines lie in the window and their minutes say enough."""

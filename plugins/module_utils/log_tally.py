@@ -188,9 +188,10 @@ class Tally:
 
     def error(self, time: Optional[float], facts: Facts, message: Optional[str], identifier: Optional[str]) -> None:
         """Count one error."""
-        self.error_like(time, facts, self.fold(message))
-        if self.is_among_newest(time):
-            self.keep_error(time, facts, message, identifier)
+        when = -math.inf if time is None else time
+        self.add_errors([(when, self.signature(facts, self.fold(message)))])
+        if when >= self.newest_floor():
+            self.keep_error(when, facts, message, identifier)
 
     def fold(self, message: Optional[str]) -> str:
         """The signature of a message, without the level or status."""
@@ -203,35 +204,40 @@ class Tally:
             folded = self._folded[alike] = log_signatures.fold(log_signatures.mask(alike))
         return folded
 
-    def error_like(self, time: Optional[float], facts: Facts, folded: str) -> None:
-        """Count one error with the signature ``folded``."""
-        self.errors += 1
-        if facts.level is None and facts.slots[1] is not None:
-            folded = facts.slots[1][:VALUE_LIMIT] + " " + folded
-        seen = self.signatures.get(folded)
-        if seen is None:
-            self.signatures[folded] = [1, -math.inf if time is None else time]
-            if len(self.signatures) > 4 * DISTINCT_LIMIT:
-                self._prune_signatures()
-        else:
-            seen[0] += 1
-            if time is not None and time > seen[1]:
-                seen[1] = time
-        if time is not None:
-            second = math.floor(time)
-            self.spans[second] = self.spans.get(second, 0) + 1
+    def signature(self, facts: Facts, folded: str) -> str:
+        """The signature of an error whose message is ``folded``: errors without a level are told apart by their status."""
+        return facts.slots[1][:VALUE_LIMIT] + " " + folded if facts.level is None and facts.slots[1] is not None else folded
 
-    def is_among_newest(self, time: Optional[float]) -> bool:
-        """Whether an error of this time may be among those that are kept."""
-        newest = self.newest
-        return self.spec.newest > 0 and (len(newest) < self.spec.newest or (-math.inf if time is None else time) >= newest[0][0])
+    def add_errors(self, ranked: Sequence[Tuple[float, str]]) -> None:
+        """Count errors by time and signature, oldest first; no time is the lowest of all."""
+        self.errors += len(ranked)
+        signatures, spans = self.signatures, self.spans
+        for when, name in ranked:
+            seen = signatures.get(name)
+            if seen is None:
+                signatures[name] = [1, when]
+            else:
+                seen[0] += 1
+                if when > seen[1]:
+                    seen[1] = when
+            if when != -math.inf:
+                second = math.floor(when)
+                spans[second] = spans.get(second, 0) + 1
+        if len(signatures) > 4 * DISTINCT_LIMIT:
+            self._prune_signatures()
 
-    def keep_error(self, time: Optional[float], facts: Facts, message: Optional[str], identifier: Optional[str]) -> None:
+    def newest_floor(self) -> float:
+        """Errors that are older need not be offered to :meth:`keep_error`."""
+        if not self.spec.newest:
+            return math.inf
+        return self.newest[0][0] if len(self.newest) >= self.spec.newest else -math.inf
+
+    def keep_error(self, when: float, facts: Facts, message: Optional[str], identifier: Optional[str]) -> None:
         """Keep an error when it is among the newest."""
         text = "%s %s" % (facts.level or facts.slots[1] or "", (message or "")[:TEXT_LIMIT])
         if identifier:
             text += " [%s]" % identifier[:VALUE_LIMIT]
-        _keep(self.newest, (-math.inf if time is None else time, text), self.spec.newest)
+        _keep(self.newest, (when, text), self.spec.newest)
 
     def sample(self, text: str) -> None:
         """Keep one of the first lines that could not be read."""
