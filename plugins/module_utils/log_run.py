@@ -14,8 +14,10 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.log_options impo
 from ansible_collections.opsrunner.runbook.plugins.module_utils.log_read import Damaged, File, Oversize, Problem
 from ansible_collections.opsrunner.runbook.plugins.module_utils.log_tally import Summary, Tally
 
-#: Bytes that one process takes on at a time; small enough that all processes end together.
+#: Bytes that one process takes on at a time, at most; small enough that all processes end together.
 RANGE = 16 * 1024 * 1024
+#: No smaller ranges are made of a log for that.
+SMALL_RANGE = 1024 * 1024
 #: Less than this is read without further processes.
 SMALL = 4 * 1024 * 1024
 #: A rotated file that was not written to for so long has got its last line, newline or not.
@@ -81,6 +83,7 @@ class Reader:
         self.scanners: Dict[Tuple[int, str, bool], log_scan.Scanner] = {}
         self.part = Part({}, [], [], {}, {})
         self._started = time.monotonic()
+        _keep_memory()
 
     def tally(self, log: int) -> Tally:
         """The tally of a log."""
@@ -241,6 +244,14 @@ class Reader:
             self.part.journal[task.log] = last[11:].decode("ascii", "replace").strip()
         elif last:
             yield last
+
+
+def _keep_memory() -> None:
+    """Let glibc keep the memory of a block for the next one: a fifth of the time went into giving it back and getting it again.
+
+    Freeing something larger than blocks raises its limits; the zeros are never touched and so take no memory.
+    """
+    bytes(8 * 1024 * 1024)
 
 
 def processors() -> int:
@@ -487,7 +498,9 @@ def _tasks(
         sample = log_scan.sample(os.pread(item.fd, min(65536, item.size), 0), spec.format)
         if item.size > first and sample.format is None:
             unfit = unfit or sample
-        count = max(1, min(4000, -(-(end - first) // range_size)))
+        # The processes share a small log as evenly as a big one.
+        size = min(range_size, max(SMALL_RANGE, (end - first) // 32))
+        count = max(1, min(4000, -(-(end - first) // size)))
         bounds = [first + (end - first) * number // count for number in range(count + 1)]
         if end > first:
             tasks += [Task(0, "range", item._replace(size=end), left, right, first, sample) for left, right in zip(bounds, bounds[1:])]
