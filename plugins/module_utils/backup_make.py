@@ -1,0 +1,517 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make the sets of backups: all artifacts of a backup or none.
+
+A set is built in ``<name>.partial``, with every file and folder on the disk before it is renamed. Whatever ends the run before
+that leaves the sets that were there as they are, and a partial at most, which the next run tells and removes: the file
+``.owner`` in it is locked for as long as its writer lives. What is known at making, the sums, is in the manifest; proving
+is reading back, which is ``backup_verify``'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    backup_engines,
+    backup_ledger,
+    backup_manifest,
+    backup_options,
+    backup_sets,
+    backup_stream,
+)
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Engine, EngineError, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact, Manifest
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Limits, Place
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_plan import ArtifactPlan
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets import BackupError, SetFolder
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Finding, Message, finding, message
+from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, unknown_name
+
+#: Locked by the run that writes a partial.
+OWNER = ".owner"
+_SCRATCH = ".scratch"
+#: Free space is to be more than the newest set by this factor.
+_GROWTH = 1.1
+#: Sets made one after another within a second have names that are a little late; more than this is a clock set back.
+_LATE = 60.0
+#: Kinds of counts that the catalogue has words for.
+_COUNTED = ("files", "bytes", "rows", "tables", "keys", "documents", "collections", "indices")
+
+
+class Made(NamedTuple):
+    """What became of a backup. ``set``, ``path``, ``size``: of the set that was made, or would be; None when there is none."""
+
+    backup: str
+    set: Optional[str]
+    path: Optional[str]
+    size: int
+    artifacts: List[Dict[str, Any]]
+    changed: bool
+    found: Finding
+
+
+class Results(NamedTuple):
+    """``made``: of each backup; ``signal``: the name of the one that stopped the run, None when it came to its end."""
+
+    made: List[Made]
+    signal: Optional[str]
+
+
+class _UnmadeError(Exception):
+    """Why there is no set."""
+
+    def __init__(self, text: Message) -> None:
+        super().__init__(text["message"])
+        self.text = text
+
+
+def parse(options: Mapping[str, Any]) -> List[Backup]:
+    """The backups that are to be made: those with artifacts, of them the ones in O(only). Raises OptionError."""
+    backups = chosen(backup_options.parse(options.get("backups")), options.get("only"))
+    for at, backup in enumerate(backups):
+        files: Dict[str, str] = {}
+        for plan in backup.plan.artifacts:
+            file = file_name(plan, backup_engines.engine(plan.engine), bool(backup.plan.recipients))
+            if file in files or file in (backup_manifest.MANIFEST, backup_manifest.VERIFIED):
+                other = "artifact %r" % files[file] if file in files else "the set itself"
+                raise OptionError("backups[%d].artifacts" % at, "%r and %s have one file, %s" % (plan.name, other, file))
+            files[file] = plan.name
+    if not str(options.get("system") or "").strip():
+        raise OptionError("system", "is empty: each manifest names the system it is of")
+    return backups
+
+
+def chosen(backups: Sequence[Backup], only: Optional[Sequence[str]]) -> List[Backup]:
+    """The backups with artifacts, of them the named ones if any are named. Raises OptionError."""
+    names = [backup.name for backup in backups if backup.plan.artifacts]
+    for at, name in enumerate(only or ()):
+        if name not in names:
+            if name in [backup.name for backup in backups]:
+                raise OptionError("only[%d]" % at, "%r has no artifacts: another tool makes it" % name)
+            raise unknown_name("only[%d]" % at, str(name), names, "backup")
+    return [backup for backup in backups if backup.name in (only or names)]
+
+
+def file_name(plan: ArtifactPlan, engine: Engine, encrypted: bool) -> str:
+    """Name of an artifact's file in its set."""
+    return plan.name + engine.ending + backup_stream.ENDINGS[plan.compression] + (".age" if encrypted else "")
+
+
+def next_name(names: Iterable[str], now: float) -> Tuple[str, float]:
+    """The name of the set that begins now, and how many seconds that is ahead of the clock.
+
+    It sorts after every name that is there, whatever the clock says: no set is written over, and the newest one stays the last.
+    Raises BackupError.
+    """
+    there = [backup_sets.name_time(name.partition(".")[0]) for name in names]
+    at = max([float(int(now)), *(other + 1 for other in there if other is not None)])
+    name = backup_sets.set_name(at)
+    if backup_sets.name_time(name) is None:
+        raise BackupError("failed", "no name comes after the newest one, %s" % max(names))
+    return name, max(0.0, at - now)
+
+
+def run(
+    backups: Sequence[Backup],
+    system: str,
+    check_mode: bool = False,
+    clock: Callable[[], float] = time.time,
+    engines: Callable[[str], Engine] = backup_engines.engine,
+    place: Place = HOST,
+) -> Results:
+    """Make a set of each backup, or tell what would be made; one that fails does not keep the others from being made.
+
+    A signal that asks to end is heard: what is being made is given up and removed, the rest is not begun.
+    """
+    made = []
+    with _signals() as signals:
+        for backup in backups:
+            job = _Job(backup, system, clock, engines, place, signals)
+            made.append(job.tell(job.look if check_mode else job.make))
+    return Results(made, signals.name)
+
+
+class _Signals:
+    """The signal that came, and what has to be stopped when one comes."""
+
+    def __init__(self) -> None:
+        self.name: Optional[str] = None
+        self.stop: Optional[backup_stream.Stop] = None
+
+    def came(self, number: int, _frame: Any) -> None:
+        import signal
+
+        self.name = signal.Signals(number).name
+        if self.stop is not None:
+            self.stop.now()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[_Signals]:
+    import signal
+
+    signals = _Signals()
+    before: Dict[int, Any] = {}
+    try:
+        with contextlib.suppress(ValueError):  # not in the main thread: nobody sends it signals
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+                before[number] = signal.signal(number, signals.came)
+        yield signals
+    finally:
+        for known, handler in before.items():
+            signal.signal(known, handler)
+
+
+class _Job:
+    """The making of one set."""
+
+    def __init__(
+        self,
+        backup: Backup,
+        system: str,
+        clock: Callable[[], float],
+        engines: Callable[[str], Engine],
+        place: Place,
+        signals: _Signals,
+    ) -> None:
+        self.backup, self.system, self.clock, self.engines, self.place, self.signals = backup, system, clock, engines, place, signals
+        self.notes: List[str] = []
+        self.tidied: List[str] = []
+        self.set_name: Optional[str] = None
+        self.size = 0
+        self.artifacts: List[Dict[str, Any]] = []
+        self.changed = False
+        self.late = 0.0
+        plan = backup.plan
+        self.parallel = min(plan.workers, len(plan.artifacts))
+        bandwidth = plan.limits.bandwidth
+        # It holds for the whole set.
+        self.limits = Limits(plan.limits.nice, plan.limits.io_class, max(1, bandwidth // self.parallel) if bandwidth else None)
+
+    def tell(self, do: Callable[[], Tuple[str, Message]]) -> Made:
+        """Do it, and tell what became of it."""
+        started = time.monotonic()
+        root = self.backup.root
+        try:
+            if self.signals.name:
+                raise _UnmadeError(self.text("stopped", signal=self.signals.name))
+            status, text = do()
+        except _UnmadeError as error:
+            status, text, self.set_name = "critical", error.text, None
+        except BackupError as error:
+            status = "warning" if error.code == "busy" else "critical"
+            text, self.set_name = self.text("busy" if error.code == "busy" else "root", reason=error.text), None
+        took = time.monotonic() - started
+        evidence = {
+            "backup_set": os.path.join(root, self.set_name) if self.set_name else None,
+            "backup_artifacts": ["%s: %d B, %s" % (one["file"], one["size"], one["sha256"][:12]) for one in self.artifacts if one["size"]],
+            "backup_tidied": self.tidied,
+            "backup_notes": self.notes,
+        }
+        found = finding(
+            "backup.%s.made" % self.backup.name,
+            "backup",
+            status,
+            text,
+            value=self.size if self.set_name and self.size else None,
+            unit="B",
+            evidence={name: seen for name, seen in evidence.items() if seen},
+            remedy=self.backup.remedy,
+            duration_ms=took * 1000,
+        )
+        path = os.path.join(root, self.set_name) if self.set_name else None
+        return Made(self.backup.name, self.set_name, path, self.size, self.artifacts, self.changed, found)
+
+    def text(self, identifier: str, **params: Any) -> Message:
+        """A message that names the backup."""
+        return message("backup.made." + identifier, name=self.backup.name, **params)
+
+    # -- check mode -----------------------------------------------------------------------------------------------------------
+
+    def look(self) -> Tuple[str, Message]:
+        """What would be made, and whether its data can be reached."""
+        sets: List[SetFolder] = []
+        names: List[str] = []
+        try:
+            folder = backup_sets.open_root(self.backup.root)
+        except BackupError as error:
+            if error.code != "missing":
+                raise
+        else:
+            try:
+                names = os.listdir(folder)
+                self.tidied = [name for name in partials(folder) if not lives(folder, name)]
+                sets = backup_sets.listed(self.backup.root)
+                self._check_space(folder, sets)
+            finally:
+                os.close(folder)
+        name, self.late = next_name(names, self.clock())
+        for plan in self.backup.plan.artifacts:
+            engine = self.engines(plan.engine)
+            try:
+                engine.reach(plan.spec, Work(self.backup.root, self.place, self.limits, self.backup.plan.workers, self.notes.append))
+            except (EngineError, backup_stream.StreamError, OSError) as error:
+                raise _UnmadeError(self.text("unreachable", artifact=plan.name, reason=str(error))) from None
+            self.artifacts.append(self._told(plan, file_name(plan, engine, bool(self.backup.plan.recipients))))
+        self.set_name = name
+        self.changed = True
+        last = _newest(sets)
+        if last:
+            return "ok", self.text("would.known", count=len(self.artifacts), size=last.size)
+        return "ok", self.text("would", count=len(self.artifacts))
+
+    # -- making ---------------------------------------------------------------------------------------------------------------
+
+    def make(self) -> Tuple[str, Message]:
+        """Make the set."""
+        root = self.backup.root
+        create_root(root)
+        try:
+            with backup_sets.locked(root, "the backup of %s" % self.backup.name):
+                folder = backup_sets.open_root(root)
+                try:
+                    self._tidy(folder)
+                    sets = backup_sets.listed(root)
+                    self._complete_ledger(sets)
+                    self._check_space(folder, sets)
+                    self.set_name, self.late = next_name(os.listdir(folder), self.clock())
+                    return self._build(folder)
+                finally:
+                    os.close(folder)
+        except OSError as error:
+            raise _UnmadeError(self.text("write", root=root, reason=error.strerror or str(error))) from None
+
+    def _tidy(self, folder: int) -> None:
+        """Remove what killed runs have left."""
+        for name in partials(folder):
+            if lives(folder, name):
+                self.notes.append("%s is being written by another process" % name)
+                continue
+            won = backup_sets.remove_tree(folder, name)
+            self.tidied.append(name)
+            self.changed = True
+            backup_ledger.append(self.backup.root, "tidied", name, self.clock(), bytes=won)
+
+    def _complete_ledger(self, sets: Sequence[SetFolder]) -> None:
+        """Write down sets whose run was killed before it could, and those that were brought here from a copy."""
+        ledger = backup_ledger.read(self.backup.root)
+        if ledger.broken is not None:
+            self.notes.append("%s does not hold from line %d on" % (backup_ledger.LEDGER, ledger.broken))
+            return
+        known = {entry["set"] for entry in ledger.entries if entry["what"] == "made"}
+        for one in reversed(sets):
+            if one.problem is None and one.name not in known:
+                self._write_down(one.path, one.name, one.size, late=True)
+
+    def _write_down(self, path: str, name: str, size: int, **data: Any) -> None:
+        manifest = backup_stream.digest(os.path.join(path, backup_manifest.MANIFEST))
+        backup_ledger.append(self.backup.root, "made", name, self.clock(), manifest_sha256=manifest.sha256, size=size, **data)
+
+    def _check_space(self, folder: int, sets: Sequence[SetFolder]) -> None:
+        last = _newest(sets)
+        told = os.fstatvfs(folder)
+        free = told.f_bavail * told.f_frsize
+        if last and free < last.size * _GROWTH:
+            raise _UnmadeError(self.text("space", root=self.backup.root, free=free, need=int(last.size * _GROWTH)))
+
+    def _build(self, folder: int) -> Tuple[str, Message]:
+        """Build the set, rename it, write it down."""
+        name = str(self.set_name)
+        partial = name + backup_manifest.PARTIAL
+        started = time.monotonic()
+        stop = self.signals.stop = backup_stream.Stop()
+        if self.signals.name:  # it came before there was anything to stop
+            stop.now()
+        owner: Optional[int] = None
+        try:
+            os.mkdir(partial, 0o700, dir_fd=folder)
+            owner = _own(folder, partial)
+            manifest = self._write(os.path.join(self.backup.root, partial), stop)
+            os.unlink(os.path.join(partial, OWNER), dir_fd=folder)
+            os.rename(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            try:
+                backup_sets.remove_tree(folder, partial)
+            except FileNotFoundError:
+                pass
+            except OSError as error:  # what went wrong before is what is told
+                self.notes.append("%s could not be removed: %s" % (partial, error))
+            self.artifacts = []
+            raise
+        finally:
+            self.signals.stop = None
+            if owner is not None:
+                os.close(owner)
+        os.fsync(folder)
+        self.changed = True
+        self.size = manifest.size
+        return self._finish(manifest, time.monotonic() - started)
+
+    def _finish(self, manifest: Manifest, took: float) -> Tuple[str, Message]:
+        name = str(self.set_name)
+        what = _summary(manifest)
+        try:
+            folder = os.path.join(self.backup.root, name)
+            self._write_down(folder, name, manifest.size, artifacts=len(manifest.artifacts), seconds=round(took, 1))
+        except (BackupError, OSError) as error:
+            return "warning", self.text("ledger", set=name, reason=str(error))
+        if self.late > _LATE:
+            return "warning", self.text("clock", set=name, ahead=self.late)
+        return "ok", self.text("ok", set=name, size=manifest.size, seconds=round(took, 1), what=what)
+
+    def _write(self, path: str, stop: backup_stream.Stop) -> Manifest:
+        """Write artifacts and manifest into the partial, all of it on the disk."""
+        from concurrent.futures import ThreadPoolExecutor, as_completed
+
+        os.mkdir(os.path.join(path, _SCRATCH), 0o700)
+        start = self.clock()
+        plans = self.backup.plan.artifacts
+        written: Dict[str, Artifact] = {}
+        failed: Optional[_UnmadeError] = None
+        with ThreadPoolExecutor(max_workers=self.parallel) as pool:
+            running = {pool.submit(self._artifact, plan, path, stop): plan for plan in plans}
+            for future in as_completed(running):
+                plan = running[future]
+                if future.cancelled():
+                    continue
+                error = future.exception()
+                if error is None:
+                    written[plan.name] = future.result()
+                elif failed is None:
+                    failed = self._failure(plan, error)
+                    stop.now()  # the set cannot be made any more
+                    for other in running:
+                        other.cancel()
+        if self.signals.name:
+            raise _UnmadeError(self.text("stopped", signal=self.signals.name))
+        if failed:
+            raise failed
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            backup_sets.remove_tree(handle, _SCRATCH)
+        finally:
+            os.close(handle)
+        manifest = Manifest(self.system, start, max(start, self.clock()), tuple(written[plan.name] for plan in plans))
+        wrong = backup_manifest.check_files(manifest, path)
+        if wrong:
+            raise _UnmadeError(self.text("artifact", artifact=wrong[0].file, reason="%s %s" % (wrong[0].code, wrong[0].detail)))
+        backup_sets.write_synced(os.path.join(path, backup_manifest.MANIFEST), backup_manifest.to_json(manifest).encode("utf-8"))
+        self.artifacts = [self._told(plan, written[plan.name].file, written[plan.name]) for plan in plans]
+        return manifest
+
+    def _failure(self, plan: ArtifactPlan, error: BaseException) -> _UnmadeError:
+        known = isinstance(error, (EngineError, backup_stream.StreamError, OSError))
+        reason = str(error) if known else "%s: %s" % (type(error).__name__, error)
+        return _UnmadeError(self.text("artifact", artifact=plan.name, reason=" ".join(reason.split())))
+
+    def _artifact(self, plan: ArtifactPlan, folder: str, stop: backup_stream.Stop) -> Artifact:
+        """Dump one artifact into its file."""
+        engine = self.engines(plan.engine)
+        recipients = self.backup.plan.recipients
+        file = file_name(plan, engine, bool(recipients))
+        scratch = os.path.join(folder, _SCRATCH, plan.name)
+        os.mkdir(scratch, 0o700)
+
+        def warn(text: str) -> None:
+            self.notes.append("%s: %s" % (plan.name, text))
+
+        work = Work(scratch, self.place, self.limits, self.backup.plan.workers, warn)
+        start = self.clock()
+        with engine.dump(plan.spec, work) as dump:
+            path = os.path.join(folder, file)
+            done = backup_stream.write(dump.source, path, plan.compression, plan.level, recipients, self.limits, self.place, dump.tap, stop)
+            told = dump.finish()
+        return Artifact(
+            engine=plan.engine,
+            file=file,
+            size=done.size,
+            sha256=done.sha256,
+            tool=told.tool or plan.engine,
+            start=start,
+            end=max(start, self.clock()),
+            tool_version=told.tool_version,
+            server_version=told.server_version,
+            counts=dict(told.counts),
+            name=plan.name,
+            compression=plan.compression,
+            encryption="age" if recipients else None,
+            samples=dict(told.samples),
+            source=dict(told.source),
+        )
+
+    def _told(self, plan: ArtifactPlan, file: str, written: Optional[Artifact] = None) -> Dict[str, Any]:
+        return {
+            "name": plan.name,
+            "engine": plan.engine,
+            "file": file,
+            "size": written.size if written else 0,
+            "sha256": written.sha256 if written else "",
+        }
+
+
+def create_root(root: str) -> None:
+    """Create a root that is not there, mode 0700. Raises BackupError."""
+    try:
+        os.makedirs(os.path.dirname(root), 0o755, exist_ok=True)
+        os.mkdir(root, 0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise BackupError("denied", "%s cannot be created: %s" % (root, error.strerror or error)) from None
+
+
+def partials(folder: int) -> List[str]:
+    """Names of sets in an open root that are being written, or were when their writer died."""
+    ending = backup_manifest.PARTIAL
+    return [
+        name
+        for name in sorted(os.listdir(folder))
+        if name.endswith(ending) and backup_sets.name_time(name[: -len(ending)]) is not None and backup_sets.is_folder(folder, name)
+    ]
+
+
+def lives(folder: int, name: str) -> bool:
+    """Whether the writer of a partial is alive: it holds a lock that ends with its process."""
+    import fcntl
+
+    try:
+        handle = os.open(os.path.join(name, OWNER), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _own(folder: int, partial: str) -> int:
+    import fcntl
+
+    handle = os.open(os.path.join(partial, OWNER), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def _newest(sets: Sequence[SetFolder]) -> Optional[SetFolder]:
+    return next((one for one in sets if one.problem is None), None)
+
+
+def _summary(manifest: Manifest) -> List[Message]:
+    """What a set holds, counts of one kind added up over its artifacts."""
+    sums: Dict[str, int] = {}
+    for artifact in manifest.artifacts:
+        for name, count in artifact.counts.items():
+            kind = name.partition(".")[0]
+            sums[kind] = sums.get(kind, 0) + count
+    known = [message("backup.counted." + kind, count=sums.pop(kind)) for kind in _COUNTED if kind in sums]
+    known += [message("backup.counted.other", what=kind, count=count) for kind, count in sorted(sums.items())]
+    return known or [message("backup.counted.artifacts", count=len(manifest.artifacts))]
