@@ -227,7 +227,7 @@ def range_chunks(fd: int, start: int, end: int, limit: int, block: int = BLOCK, 
     if start > first:
         place = start - 1
         while True:
-            data = os.pread(fd, min(block, limit - place), place) if place < limit else b""
+            data = os.pread(fd, min(block, 8192, limit - place), place) if place < limit else b""
             if not data:
                 return
             found = data.find(b"\n")
@@ -245,6 +245,9 @@ def range_chunks(fd: int, start: int, end: int, limit: int, block: int = BLOCK, 
             if found >= 0:
                 yield data[: found + 1]
                 return
+        else:
+            # What is behind the last newline is read again: that costs less than putting it together with the rest of its line.
+            data = data[: data.rfind(b"\n") + 1] or data
         yield data
         place += len(data)
 
