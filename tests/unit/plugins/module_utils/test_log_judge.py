@@ -52,6 +52,103 @@ def test_any_bytes_at_all_are_counted_as_the_reference_counts_them(tmp_path: Pat
     log_judge.compare("json", b"\n".join(lines) + (b"\n" if last else b""), tmp_path / "log", False, 64, 0, 50)
 
 
+#: Values as long as those they stand for: what jumps from one to the next must not take them for each other.
+ALIKE = {
+    b'"function"': (b'"funktion"', b'"functio\xc3"', b'"function ', b'"function":"x', b'"func","on"'),
+    b'"level": ': (b'"livel": ', b'"level":  ', b'"level",: ', b'"level"; "', b'"status": '),
+    b'"INFO"': (
+        b'"WARN"',
+        b"12345 ",
+        b"nulll ",
+        b'"IN"O"',
+        b'"I\\nO"',
+        b'"IN\tO"',
+        b"true",
+        b"null",
+        b'"ERROR"',
+        b"50",
+        b'"IN\nO"',
+        b"[1, 2]",
+    ),
+    b"12.5": (
+        b"012.5",
+        b"1.2.3",
+        b"12.",
+        b".125",
+        b"1e50",
+        b"-1.5",
+        b"null",
+        b'"2"',
+        b"12,5",
+        b"00",
+        b"0",
+        b"0.0",
+        b"9" * 40,
+        b"1 .5",
+        b"NaN ",
+    ),
+    b":07.250Z": (
+        b":07,250Z",
+        b":67.250Z",
+        b":60.000Z",
+        b":07.25Z",
+        b":07.250z",
+        b":07.2500",
+        b":0A.250Z",
+        b":07Z",
+        b" 07.250Z",
+        b":07.250+00:00",
+    ),
+    b"-03-01T10:": (
+        b"-13-01T10:",
+        b"-02-30T10:",
+        b"-03-01 10:",
+        b"/03/01T10:",
+        b"-03-01T25:",
+        b"-03-01T10.",
+        b"-03-01T1\n:",
+        b"-03-01T1\xff:",
+    ),
+    b'"request done"': (
+        b'"request\ndone"',
+        b'"request\x00done"',
+        b'"request \\u0041"',
+        b'"request", "done"',
+        b"null",
+        b'"request done',
+        b"{}",
+    ),
+    b'", "ms"': (b'",\n"ms"', b'" ,"ms"', b'","ms" ', b'", "mt"', b'",  "m"'),
+    b"}": (b"", b"}}", b"} ", b', "more": 1}', b', "level": "ERROR"}', b",}", b"}{}"),
+}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    seed=st.integers(0, 10**9),
+    odd=st.lists(st.sampled_from([(old, new) for old, news in ALIKE.items() for new in news]), max_size=4),
+    share=st.sampled_from((1, 1, 3, 30)),
+    window=st.booleans(),
+    block=st.sampled_from((2000, 262144)),
+)
+def test_lines_that_are_nearly_alike_are_told_apart(
+    tmp_path: Path, seed: int, odd: list[tuple[bytes, bytes]], share: int, window: bool, block: int
+) -> None:
+    r = random.Random(seed)
+    lines = [
+        b'{"timestamp": "2026-03-01T10:%02d:07.250Z", "level": "INFO", "function": "%s", "message": "request done", "ms": 12.5, '
+        b'"status": "%s", "request_id": "r%d"}' % (r.randrange(2, 7), r.choice((b"load", b"store")), r.choice((b"ok", b"error")), number)
+        for number in range(120)
+    ]
+    # The first lines teach; what comes later is to be judged by what was learnt.
+    for old, new in odd:
+        for place in range(20, len(lines), -(-100 // share)):
+            number = place + r.randrange(3)
+            if number < len(lines):
+                lines[number] = lines[number].replace(old, new, 1)
+    log_judge.compare("json", b"\n".join(lines) + b"\n", tmp_path / "log", window, block, 0, 1 << 24)
+
+
 def test_lines_of_ten_megabytes_are_counted_and_shown_in_their_beginning(tmp_path: Path) -> None:
     r = random.Random(1)
     lines = [nasty_logs.json_line(r, 1.0).encode() for _ in range(50)]
