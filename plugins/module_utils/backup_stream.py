@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -60,15 +61,23 @@ class Stop:
         with self._guard:
             self._asked = True
             for process in self._running:
-                if process.poll() is None:
-                    process.kill()
+                _kill(process)
 
     def watch(self, process: subprocess.Popen[bytes]) -> None:
         """Have a program killed when it is time."""
         with self._guard:
             self._running = [other for other in self._running if other.poll() is None] + [process]
             if self._asked:
-                process.kill()
+                _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a program that runs, with those it has started itself: they would keep its output open."""
+    if process.poll() is None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except OSError:
+            process.kill()
 
 
 class Written(NamedTuple):
@@ -229,6 +238,25 @@ def feed(
     return tail
 
 
+@contextlib.contextmanager
+def produced(what: Command, limits: Optional[Limits] = None, place: Place = HOST) -> Iterator[IO[bytes]]:
+    """The standard output of a command as a binary file; what is not read is read to its end. Raises StreamError when it fails."""
+    with _Chain(limits) as chain:
+        file = chain.start(what, place, stdin=subprocess.DEVNULL)
+        try:
+            yield file
+        except Exception:
+            # A program that died is the reason why its output could not be read.
+            with contextlib.suppress(OSError):
+                file.close()
+            chain.finish()
+            raise
+        for _block in _blocks(file):
+            pass
+        file.close()
+        chain.finish()
+
+
 def run(
     what: Command,
     place: Place = HOST,
@@ -310,8 +338,7 @@ class _Chain:
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         for _what, process, _said in self._running:
-            if process.poll() is None:
-                process.kill()
+            _kill(process)
         for _what, process, said in self._running:
             process.wait()
             for pipe in (process.stdin, process.stdout):
@@ -329,7 +356,9 @@ class _Chain:
             raise StreamError(what.program, None, "is not installed")
         said = tempfile.TemporaryFile()  # noqa: SIM115 - closed on the way out; a pipe would have to be emptied meanwhile
         try:
-            process = subprocess.Popen(started.argv, env=started.env, cwd=started.cwd, stdin=stdin, stdout=subprocess.PIPE, stderr=said)
+            process = subprocess.Popen(
+                started.argv, env=started.env, cwd=started.cwd, stdin=stdin, stdout=subprocess.PIPE, stderr=said, start_new_session=True
+            )
         except OSError as error:
             said.close()
             raise _no_start(what, error) from error
