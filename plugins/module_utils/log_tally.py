@@ -223,7 +223,11 @@ class Tally:
             if when != -math.inf:
                 second = math.floor(when)
                 spans[second] = spans.get(second, 0) + 1
-        if len(signatures) > 4 * DISTINCT_LIMIT:
+        self.prune()
+
+    def prune(self) -> None:
+        """Add the rarest signatures up when there are too many."""
+        if len(self.signatures) > 4 * DISTINCT_LIMIT:
             self._prune_signatures()
 
     def newest_floor(self) -> float:

@@ -10,12 +10,13 @@ that begin otherwise are handed back, and so is a whole block that the proof doe
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from itertools import compress
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_formats
+from ansible_collections.opsrunner.runbook.plugins.module_utils import log_formats, log_signatures
 from ansible_collections.opsrunner.runbook.plugins.module_utils.log_tally import Facts, Record, Tally
 from ansible_collections.opsrunner.runbook.plugins.module_utils.log_times import Clock
 
@@ -29,9 +30,12 @@ _OFTEN = 3
 _PAUSE = 32
 
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_LEAST, _GREATEST = b"0000-00-00 00:00:00.000000000", b"0000-00-00 23:59:59.999999999"
 _TIME = re.compile(r"[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?")
-#: Where a minute and a second begin in such a time.
-_MINUTE, _SECOND = 14, 17
+#: Where the hour, minute and second of such a time begin, and its fraction.
+_HOUR, _MINUTE, _SECOND, _FRACTION = 11, 14, 17, 19
+#: Bytes of a message that its signature may come from.
+_FOLDED = 4 * log_signatures.READ_LIMIT
 
 Read = Callable[[str], Optional[Record]]
 
@@ -95,7 +99,7 @@ class Frames:
         self._find: Any = None
         self._others: Any = None
         self._texts: Any = None
-        self._refused: Any = re.compile(b"(?!)" if not self.guard else self.guard).match
+        self._refused = re.compile(self.guard).match
 
     # Learning
 
@@ -183,32 +187,50 @@ class Frames:
         if not self.middles:
             return None
         times = self._find(lined)
-        return self._span(times) if len(times) == lines else None
+        return self._span(times, True) if len(times) == lines else None
 
-    def _span(self, times: List[bytes]) -> Optional[Span]:
-        """Prove that all of these are times, at one distance from UTC."""
+    def _span(self, times: List[bytes], exact: bool) -> Optional[Span]:
+        """Prove that all of these are times, at one distance from UTC; the first and the last of them.
+
+        Not ``exact``: where a bound says as much to the tally as the first or last time itself, the bound.
+        """
         shape, zone, width, rows = self.layout.shape, self.layout.zone, len(self.layout.shape), len(times)
         joined = b"".join(times)
         if joined.translate(_DIGITS) != shape * rows:
             return None
         if joined[_MINUTE::width].strip(b"012345") or joined[_SECOND::width].strip(b"012345"):
             return None
-        low, high = _extremes(times, joined, width)
-        first, last = self.clock.read(low.decode("ascii") + zone), self.clock.read(high.decode("ascii") + zone)
-        if first is None or last is None:
+        one, two = times[0], times[-1]
+        alike = next((place for place in range(width) if one[place] != two[place]), width)
+        if alike <= _MINUTE or joined.count(one[:alike]) != rows:
+            low, high = min(times), max(times)
+            first, last = self._time(low), self._time(high)
+            hours = {time[: _MINUTE - 1] for time in times} if low[:_HOUR] != high[:_HOUR] else {low[: _MINUTE - 1], high[: _MINUTE - 1]}
+        else:
+            # Lines of one hour: they begin alike up to some digit of the minute or later.
+            tally = self.tally
+            hours = {one[: _MINUTE - 1]}
+            first, last = self._time(one[:alike] + _LEAST[alike:width]), self._time(one[:alike] + _GREATEST[alike:width])
+            if exact or first < max(tally.first, tally.since) or last >= tally.until:
+                first = self._time(_extreme(joined, width, alike, b"0123456789"))
+            if exact or last > tally.last or last >= tally.until:
+                last = self._time(_extreme(joined, width, alike, b"9876543210"))
+        if first != first or last != last:
             return None
-        off = first - (self._utc.read(low.decode("ascii")) or 0.0)
-        hours = {time[:13] for time in times} if low[:10] != high[:10] else {low[:13], high[:13]}
-        for hour in hours:
-            start, utc = self.clock.minute(hour.decode("ascii") + ":00", zone), self._utc.minute(hour.decode("ascii") + ":00", "")
-            if start is None or utc is None or abs(start - utc - off) > 0.001:
-                return None
-        return Span(first, last)
+        off = {self._off(hour.decode("ascii"), zone) for hour in hours}
+        return Span(first, last) if len(off) == 1 and None not in off else None
+
+    def _off(self, hour: str, zone: str) -> Optional[float]:
+        start, utc = self.clock.minute(hour + ":00", zone), self._utc.minute(hour + ":00", "")
+        end, last = self.clock.minute(hour + ":59", zone), self._utc.minute(hour + ":59", "")
+        if start is None or utc is None or end is None or last is None or abs((end - start) - (last - utc)) > 0.001:
+            return None
+        return round(start - utc, 3)
 
     def _count(self, lined: bytes, times: List[bytes]) -> bool:
         """Count the lines with these times; False, and nothing counted, where they cannot all be proved."""
         tally, rows = self.tally, len(times)
-        span = self._span(times) if times else None
+        span = self._span(times, False) if times else None
         if span is None:
             return False
         if span.first < tally.since or span.last >= tally.until:
@@ -225,11 +247,11 @@ class Frames:
         tally.last = max(tally.last, span.last)
         for middle, places in counts:
             number = places if isinstance(places, int) else len(places)
-            if number:
-                tally.count(middle.facts.slots, number)
+            if not number:
+                continue
+            tally.count(middle.facts.slots, number)
             if not isinstance(places, int):
-                for place in places:
-                    self._error(lined, place, middle)
+                self._errors(lined, places, middle)
         return True
 
     def _middle_counts(self, lined: bytes, rows: int) -> List[Tuple[Middle, Any]]:
@@ -254,32 +276,44 @@ class Frames:
         while place >= 0:
             start = place - back
             if (
-                start >= 0
+                lined.rfind(b"\n", 0, place) == start
                 and lined.startswith(before, start)
-                and lined.find(b"\n", start + 1, place) < 0
-                and not self._refused(lined, place + len(text))
+                and not (self.guard and self._refused(lined, place + len(text)))
             ):
                 found.append(place)
             place = lined.find(text, place + 1)
         return found
 
-    def _error(self, lined: bytes, place: int, middle: Middle) -> None:
-        begin = place - len(self.layout.shape)
-        text = lined[begin:place].decode("ascii")
-        start = self.clock.minute(text[:16], self.layout.zone)
-        begin = place + len(middle.text)
-        end = lined.find(b"\n", begin)
-        message = lined[begin : end if end >= 0 else len(lined)].decode("utf-8", "replace")
-        self.tally.error(None if start is None else start + float(text[_SECOND:].replace(",", ".")), middle.facts, message, middle.id)
+    def _errors(self, lined: bytes, places: Sequence[int], middle: Middle) -> None:
+        """Count the errors whose texts begin at these places: once for each second and each message that differs in digits only."""
+        tally, facts = self.tally, middle.facts
+        back, ahead = len(self.layout.shape), len(middle.text)
+        times = [lined[place - back : place] for place in places]
+        ends = [lined.find(b"\n", place) for place in places]
+        messages = [lined[place + ahead : end if end >= 0 else len(lined)] for place, end in zip(places, ends)]
+        tally.errors += len(places)
+        for text, count in Counter([time[:_FRACTION] for time in times]).items():
+            second = math.floor(self._time(text))
+            tally.spans[second] = tally.spans.get(second, 0) + count
+        alike: Dict[bytes, List[bytes]] = {}
+        for time, message in zip(times, messages):
+            alike.setdefault(message[:_FOLDED].translate(_DIGITS), []).append(time)
+        for folded, same in alike.items():
+            name = tally.signature(facts, tally.fold(folded.decode("utf-8", "replace")))
+            seen = tally.signatures.setdefault(name, [0, -math.inf])
+            seen[0] += len(same)
+            seen[1] = max(seen[1], self._time(max(same)))
+        tally.prune()
+        # Of many errors only the newest can be kept; those of one time are all offered.
+        floor = sorted(times)[-tally.spec.newest] if 0 < tally.spec.newest < len(times) else b""
+        for time, message in zip(times, messages):
+            if time >= floor and self._time(time) >= tally.newest_floor():
+                tally.keep_error(self._time(time), facts, message.decode("utf-8", "replace"), middle.id)
 
-
-def _extremes(times: List[bytes], joined: bytes, width: int) -> Tuple[bytes, bytes]:
-    """The least and the greatest of times of one shape. ``joined``: all of them in one text."""
-    one, two = times[0], times[-1]
-    size = next((place for place in range(width) if one[place] != two[place]), width)
-    if joined.count(one[:size]) != len(times) or size < _MINUTE:
-        return min(times), max(times)
-    return _extreme(joined, width, size, b"0123456789"), _extreme(joined, width, size, b"9876543210")
+    def _time(self, text: bytes) -> float:
+        """A time as seconds since the epoch; NaN when there is none such."""
+        start = self.clock.minute(text[: _SECOND - 1].decode("ascii"), self.layout.zone)
+        return math.nan if start is None else start + float(text[_SECOND:].replace(b",", b"."))
 
 
 def _extreme(rows: bytes, width: int, place: int, order: bytes) -> bytes:
