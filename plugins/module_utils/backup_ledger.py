@@ -23,7 +23,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets impo
 LEDGER = "ledger.jsonl"
 HEAD = ".ledger.head"
 #: What a line tells of. ``tidied``: what a killed run had left was removed.
-KINDS = ("made", "verified", "drilled", "copied", "pruned", "restored", "tidied")
+KINDS = ("made", "verified", "drilled", "copied", "pruned", "restored", "tidied", "fetched")
 
 _OWN = ("at", "what", "set", "previous")
 
@@ -82,9 +82,9 @@ def read(root: str) -> Ledger:
 
 
 def manifest_sha256(ledger: Ledger, set_name: str) -> Optional[str]:
-    """The sha256 that the manifest of a set had when it was made; None when the ledger tells nothing of it."""
+    """The sha256 that the manifest of a set had when it was made, or came back from a copy; None when the ledger tells nothing of it."""
     for entry in reversed(ledger.entries):
-        if entry.get("what") == "made" and entry.get("set") == set_name:
+        if entry.get("what") in ("made", "fetched") and entry.get("set") == set_name:
             found = entry.get("manifest_sha256")
             return found if isinstance(found, str) else None
     return None
