@@ -304,7 +304,7 @@ class _Job:
         if ledger.broken is not None:
             self.notes.append("%s does not hold from line %d on" % (backup_ledger.LEDGER, ledger.broken))
             return
-        known = {entry["set"] for entry in ledger.entries if entry["what"] == "made"}
+        known = {entry["set"] for entry in ledger.entries if entry["what"] in ("made", "fetched")}
         for one in reversed(sets):
             if one.problem is None and one.name not in known:
                 self._write_down(one.path, one.name, one.size, late=True)
