@@ -52,7 +52,8 @@ class Stored(NamedTuple):
 class Work(NamedTuple):
     """What an engine works with. ``scratch``: an own empty folder of mode 0700 for temporary files, removed afterwards by
     the caller (and by the next run after a kill); ``workers``: programs at the same time; ``warn``: tell something that is no failure;
-    ``is_up``, ``stop``, ``start``: a service of the runtime, by its name."""
+    ``is_up``, ``stop``, ``start``: a service of the runtime, by its name; ``encrypted``: what is dumped will be, so that it may
+    hold secrets such as the hashes of passwords."""
 
     scratch: str
     place: Place = HOST
@@ -62,6 +63,7 @@ class Work(NamedTuple):
     is_up: Callable[[str], bool] = lambda _unit: False
     stop: Callable[[str], None] = lambda _unit: None
     start: Callable[[str], None] = lambda _unit: None
+    encrypted: bool = False
 
 
 class Told(NamedTuple):
