@@ -26,6 +26,8 @@ MAX_MIDDLES = 8
 _SAMPLE = 48
 #: A text is looked for when it came so often.
 _OFTEN = 3
+#: Fewer times than this are compared one with another.
+_FEW = 300
 #: Blocks that are left alone where frames were of little use, and between two looks at lines that no frame fits.
 _PAUSE = 32
 
@@ -94,6 +96,8 @@ class Frames:
         self._seen: Counter[Tuple[Layout, bytes]] = Counter()
         self._known: Dict[bytes, Middle] = {}
         self._utc = Clock(lambda wall: wall, 0.0)
+        self._starts: Dict[bytes, float] = {}
+        self._offs: Dict[bytes, Optional[float]] = {}
         self._pause = 0
         self._rest = 0
         self._find: Any = None
@@ -167,7 +171,8 @@ class Frames:
         if len(times) * 2 < lines:
             # Lines are written otherwise now, or each has a text of its own.
             self._pause, self.middles, self.layout = _PAUSE, [], Layout(b"", b"", "")
-            self._seen.clear()
+            for memory in (self._seen, self._starts, self._offs):
+                memory.clear()
             return data
         if not self._count(lined, times):
             return data
@@ -194,7 +199,7 @@ class Frames:
 
         Not ``exact``: where a bound says as much to the tally as the first or last time itself, the bound.
         """
-        shape, zone, width, rows = self.layout.shape, self.layout.zone, len(self.layout.shape), len(times)
+        shape, width, rows = self.layout.shape, len(self.layout.shape), len(times)
         joined = b"".join(times)
         if joined.translate(_DIGITS) != shape * rows:
             return None
@@ -202,7 +207,7 @@ class Frames:
             return None
         one, two = times[0], times[-1]
         alike = next((place for place in range(width) if one[place] != two[place]), width)
-        if alike <= _MINUTE or joined.count(one[:alike]) != rows:
+        if rows < _FEW or alike <= _MINUTE or joined.count(one[:alike]) != rows:
             low, high = min(times), max(times)
             first, last = self._time(low), self._time(high)
             hours = {time[: _MINUTE - 1] for time in times} if low[:_HOUR] != high[:_HOUR] else {low[: _MINUTE - 1], high[: _MINUTE - 1]}
@@ -217,15 +222,21 @@ class Frames:
                 last = self._time(_extreme(joined, width, alike, b"9876543210"))
         if first != first or last != last:
             return None
-        off = {self._off(hour.decode("ascii"), zone) for hour in hours}
+        off = {self._off(hour) for hour in hours}
         return Span(first, last) if len(off) == 1 and None not in off else None
 
-    def _off(self, hour: str, zone: str) -> Optional[float]:
-        start, utc = self.clock.minute(hour + ":00", zone), self._utc.minute(hour + ":00", "")
-        end, last = self.clock.minute(hour + ":59", zone), self._utc.minute(hour + ":59", "")
-        if start is None or utc is None or end is None or last is None or abs((end - start) - (last - utc)) > 0.001:
-            return None
-        return round(start - utc, 3)
+    def _off(self, hour: bytes) -> Optional[float]:
+        """How far this hour is from UTC; None when there is no such hour, or that changes within it."""
+        if hour not in self._offs:
+            if len(self._offs) > 5000:
+                self._offs.clear()
+            offs = set()
+            for minute in (":00", ":59"):
+                text = hour.decode("ascii") + minute
+                start, utc = self.clock.minute(text, self.layout.zone), self._utc.minute(text, "")
+                offs.add(None if start is None or utc is None else round(start - utc, 3))
+            self._offs[hour] = offs.pop() if len(offs) == 1 else None
+        return self._offs[hour]
 
     def _count(self, lined: bytes, times: List[bytes]) -> bool:
         """Count the lines with these times; False, and nothing counted, where they cannot all be proved."""
@@ -307,13 +318,21 @@ class Frames:
         # Of many errors only the newest can be kept; those of one time are all offered.
         floor = sorted(times)[-tally.spec.newest] if 0 < tally.spec.newest < len(times) else b""
         for time, message in zip(times, messages):
-            if time >= floor and self._time(time) >= tally.newest_floor():
-                tally.keep_error(self._time(time), facts, message.decode("utf-8", "replace"), middle.id)
+            if time >= floor:
+                when = self._time(time)
+                if when >= tally.newest_floor():
+                    tally.keep_error(when, facts, message.decode("utf-8", "replace"), middle.id)
 
     def _time(self, text: bytes) -> float:
         """A time as seconds since the epoch; NaN when there is none such."""
-        start = self.clock.minute(text[: _SECOND - 1].decode("ascii"), self.layout.zone)
-        return math.nan if start is None else start + float(text[_SECOND:].replace(b",", b"."))
+        start = self._starts.get(text[: _SECOND - 1])
+        if start is None:
+            read = self.clock.minute(text[: _SECOND - 1].decode("ascii"), self.layout.zone)
+            start = math.nan if read is None else read
+            if len(self._starts) > 5000:
+                self._starts.clear()
+            self._starts[text[: _SECOND - 1]] = start
+        return start + float(text[_SECOND:].replace(b",", b"."))
 
 
 def _extreme(rows: bytes, width: int, place: int, order: bytes) -> bytes:

@@ -117,7 +117,7 @@ class Looks:
         """Count the matches in many lines at once; False, and nothing counted, where that could be something else than one by one."""
         if look.bulk is None or self.span is None:
             return False
-        joined = b"\n".join(lines)
+        joined = b"\n" + b"\n".join(lines)
         try:
             text = joined.decode("utf-8")
         except UnicodeDecodeError:
@@ -125,7 +125,7 @@ class Looks:
         found = look.bulk.findall(text)
         if len(found) != len(lines):
             return False
-        span = self.span(b"\n" + joined, len(lines))
+        span = self.span(joined, len(lines))
         if span is None or (self.tally.windowed and (span.first < self.tally.since or span.last >= self.tally.until)):
             return False
         numbers: List[float] = []
