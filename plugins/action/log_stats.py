@@ -22,7 +22,8 @@ class ActionModule(CheckAction):
     def check_options(args: dict[str, Any]) -> None:
         """Refuse what the module would refuse. Raises OptionError."""
         log_options.parse_limits(args)
-        log_options.parse_logs(args.get("logs"), time.time(), log_zones.tables(args.get("logs"), time.time()))
+        if "logs" in args:
+            log_options.parse_logs(args["logs"], time.time(), log_zones.tables(args["logs"], time.time()))
 
     def module_args(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """The options with the offsets of the zones that they name."""

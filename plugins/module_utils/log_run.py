@@ -381,7 +381,8 @@ def _be_nice(limits: Limits) -> None:
         if limits.nice:
             os.nice(limits.nice)
         if hasattr(os, "sched_setscheduler"):
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            # Idle work gives way at once to whatever else wants the processor; batch work only gets less of it.
+            os.sched_setscheduler(0, os.SCHED_IDLE if limits.nice == 19 else os.SCHED_BATCH, os.sched_param(0))
     except OSError:
         pass
     try:

@@ -64,7 +64,9 @@ options:
     type: int
     default: 0
   nice:
-    description: How much the reading processes give way to others, V(0) to V(19).
+    description:
+      - How much the reading processes give way to others, V(0) to V(19). With V(19) they only run while nothing else wants the
+        processor.
     type: int
     default: 10
   cpu:
