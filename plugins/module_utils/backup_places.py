@@ -10,18 +10,20 @@ out of that program (standard input, output) is the same wherever the command it
 from __future__ import annotations
 
 import os
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 
 class Command(NamedTuple):
     """A program to run. ``env``: added to the environment, the only way for secrets; ``user``: the system's user it runs as;
-    ``ok``: exit statuses that are a success; ``cwd``: the folder it runs in."""
+    ``ok``: exit statuses that are a success; ``cwd``: the folder it runs in; ``ended``: told the status and the end of standard
+    error of a success in a stream, for programs whose warnings count."""
 
     argv: Tuple[str, ...]
     env: Mapping[str, str] = {}
     user: Optional[str] = None
     ok: Tuple[int, ...] = (0,)
     cwd: Optional[str] = None
+    ended: Optional[Callable[[int, str], None]] = None
 
     @property
     def program(self) -> str:

@@ -405,11 +405,16 @@ class _Chain:
         broken: List[StreamError] = []
         for what, process, said in self._running:
             status = process.wait()
-            if status in what.ok:
+            if status in what.ok and not what.ended:
                 continue
             said.seek(0, os.SEEK_END)
             said.seek(max(0, said.tell() - TAIL))
-            error = StreamError(what.program, status, _text(said.read()))
+            text = _text(said.read())
+            if status in what.ok:
+                if what.ended:
+                    what.ended(status, text)
+                continue
+            error = StreamError(what.program, status, text)
             (broken if status in (-13, 141) else failed).append(error)
         if failed and not early:
             raise failed[0]
