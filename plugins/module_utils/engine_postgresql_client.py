@@ -1,0 +1,335 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# ruff: noqa: S608 - names and texts go into SQL by quote() and literal() alone
+"""How the PostgreSQL engine talks to a server: by psql and its sisters, no driver; passwords only in the environment."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import subprocess
+import tempfile
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Command, command
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import BLOCK, TAIL, StreamError, run
+
+TIMEOUT = 30.0
+#: Bytes of a name that the server keeps (NAMEDATALEN - 1).
+NAME_BYTES = 63
+#: What our own sessions rely on, whatever the server's, the database's or the role's settings are.
+PREAMBLE = (
+    "SET search_path = pg_catalog; SET standard_conforming_strings = on; SET client_encoding = 'UTF8'; "
+    "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET timezone = 'UTC'; SET extra_float_digits = 3; "
+    "SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET client_min_messages = warning; SET row_security = off;\n"
+)
+#: Nothing of these may end a long session: a dump takes as long as it takes.
+UNHURRIED = (
+    "SELECT count(set_config(name, '0', false)) FROM pg_settings WHERE name IN "
+    "('statement_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')"
+)
+
+_CODES: Sequence[Tuple[str, str]] = (
+    (r"No space left|could not extend file|disk full|Disk quota", "space"),
+    (r"server version mismatch|unsupported version|aborting because of", "version"),
+    (
+        r"password authentication failed|no password supplied|no pg_hba\.conf entry|[Pp]eer authentication failed|"
+        r"permission denied|must be owner|must be superuser|must have|is not permitted to",
+        "denied",
+    ),
+    (
+        r"could not connect|connection to server|Connection refused|server closed the connection|terminating connection|"
+        r"could not translate host|does not exist, failed|not currently accepting connections|is starting up|is shutting down|"
+        r"is not installed|no answer within",
+        "unreachable",
+    ),
+)
+
+
+def quote(name: str) -> str:
+    """An identifier as SQL has it."""
+    return '"%s"' % name.replace('"', '""')
+
+
+def qualified(schema: str, name: str) -> str:
+    """A relation as SQL has it."""
+    return "%s.%s" % (quote(schema), quote(name))
+
+
+def literal(text: str) -> str:
+    """A text as SQL has it, with standard_conforming_strings on."""
+    return "'%s'" % text.replace("'", "''")
+
+
+def conninfo(database: str) -> str:
+    """The argument of ``-d``: a name as it is could be taken for a connection string."""
+    return "dbname='%s'" % database.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def shown(schema: str, name: str) -> str:
+    """A relation as counts and options call it: quoted only where the dot would be in doubt."""
+    return ".".join(quote(part) if "." in part or '"' in part else part for part in (schema, name))
+
+
+def split_name(text: str) -> Tuple[str, str]:
+    """Schema and name from ``schema.name``, ``name`` (of schema public) or ``"a.b"."c"``; letters keep their case."""
+    parts = re.findall(r'"((?:[^"]|"")*)"|([^."]+)', text)
+    names = [quoted.replace('""', '"') or plain for quoted, plain in parts]
+    rebuilt = ".".join(quote(quoted.replace('""', '"')) if quoted else plain for quoted, plain in parts)
+    if not names or len(names) > 2 or rebuilt != text:
+        raise ValueError(text)
+    return (names[0], names[1]) if len(names) == 2 else ("public", names[0])
+
+
+def fitted(base: str, suffix: str) -> str:
+    """``base`` and ``suffix`` as one name that the server does not cut; what is cut is told apart by its sum."""
+    whole = base + suffix
+    if len(whole.encode()) <= NAME_BYTES:
+        return whole
+    import zlib
+
+    mark = "_%08x" % (zlib.crc32(base.encode()) & 0xFFFFFFFF)
+    room = NAME_BYTES - len((mark + suffix).encode())
+    return base.encode()[:room].decode("utf-8", "ignore") + mark + suffix
+
+
+def code_of(text: str) -> str:
+    """The code of an :class:`EngineError` from what a program said."""
+    for pattern, code in _CODES:
+        if re.search(pattern, text):
+            return code
+    return "failed"
+
+
+class Client:
+    """A server as a backup's options name it."""
+
+    def __init__(self, spec: Mapping[str, Any], work: Work) -> None:
+        self.spec, self.work = spec, work
+        self.timeout = float(spec.get("timeout") or TIMEOUT)
+
+    @property
+    def local(self) -> bool:
+        """Whether the server's files are on this host, as far as its address tells."""
+        host = self.spec.get("host")
+        return host is None or host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
+
+    def mask(self, text: str) -> str:
+        """A message without the password."""
+        password = self.spec.get("password")
+        return text.replace(password, "***") if password else text
+
+    def error(self, error: StreamError, code: Optional[str] = None) -> EngineError:
+        """A program's failure as the engine's."""
+        text = self.mask(str(error))
+        return EngineError(code or code_of(text), text)
+
+    def command(self, program: str, *words: str, database: Optional[str] = None) -> Command:
+        """A program that connects to the server; it never asks for a password."""
+        env = {"PGCONNECT_TIMEOUT": str(max(2, math.ceil(self.timeout))), "PGCLIENTENCODING": "UTF8", "PGAPPNAME": "opsrunner"}
+        for key, variable in (("host", "PGHOST"), ("port", "PGPORT"), ("user", "PGUSER"), ("password", "PGPASSWORD")):
+            if self.spec.get(key) is not None:
+                env[variable] = str(self.spec[key])
+        target = ("-d", conninfo(database)) if database is not None else ()
+        return command(program, "-w", *target, *words, env=env, user=self.spec.get("run_as"))
+
+    def psql(self, database: str, *words: str) -> Command:
+        """psql for a script on its standard input."""
+        return self.command("psql", "-X", "-q", "-A", "-t", *words, database=database)
+
+    def run(self, database: str, sql: str, hurried: bool = True) -> str:
+        """Run a script and return what it prints; the first error ends it. ``hurried``: within the timeout."""
+        limit = "SET statement_timeout = %d; SET lock_timeout = %d;\n" % (self.timeout * 1000, self.timeout * 1000) if hurried else ""
+        script = PREAMBLE + limit + sql.rstrip().rstrip(";") + ";\n"
+        try:
+            told = run(
+                self.psql(database, "-v", "ON_ERROR_STOP=1"),
+                self.work.place,
+                script.encode(),
+                timeout=2 * self.timeout + 10 if hurried else None,
+            )
+        except StreamError as error:
+            raise self.error(error) from None
+        return told.decode("utf-8", "surrogateescape")
+
+    def rows(self, database: str, query: str) -> List[Dict[str, Any]]:
+        """The rows of a query."""
+        return parsed(self.run(database, as_json(query)))
+
+    @contextlib.contextmanager
+    def session(self, database: str) -> Iterator[Session]:
+        """A psql that stays open."""
+        session = Session(self, database)
+        try:
+            session.ask(PREAMBLE.rstrip().rstrip(";"))
+            session.ask(UNHURRIED)
+            session.ask("SET lock_timeout = %d" % (self.timeout * 1000))
+            yield session
+        finally:
+            session.close()
+
+    def maintenance(self, *avoid: str) -> str:
+        """A database to connect to that is none of those worked on. EngineError when there is none."""
+        problems: List[EngineError] = []
+        for name in ("postgres", "template1"):
+            if name not in avoid:
+                try:
+                    self.run(name, "SELECT 1")
+                    return name
+                except EngineError as error:
+                    problems.append(error)
+        raise problems[0]
+
+    def tool_version(self, program: str) -> Optional[str]:
+        """The version of a program where it runs."""
+        try:
+            told = run(command(program, "--version", user=self.spec.get("run_as")), self.work.place, timeout=self.timeout)
+        except StreamError as error:
+            raise self.error(error) from None
+        found = re.search(rb"\) (\S+)", told)
+        return found.group(1).decode() if found else None
+
+    def copy_out(self, database: str, query: str) -> Iterator[bytes]:
+        """What a COPY ... TO STDOUT gives, in blocks. EngineError at its end when it did not come to it."""
+        return self.output(self.psql(database, "-v", "ON_ERROR_STOP=1"), (PREAMBLE + query + ";\n").encode())
+
+    def output(self, what: Command, stdin: bytes = b"") -> Iterator[bytes]:
+        """What a program prints, in blocks. EngineError at its end when it failed."""
+        started = self.work.place.wrap(what, self.work.limits)
+        with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as script:
+            script.write(stdin)
+            script.seek(0)
+            process = subprocess.Popen(
+                started.argv, env=started.env, cwd=started.cwd, stdin=script, stdout=subprocess.PIPE, stderr=said, bufsize=0
+            )
+            try:
+                while True:
+                    block = process.stdout.read(BLOCK)  # type: ignore[union-attr]  # it is a pipe
+                    if not block:
+                        break
+                    yield block
+                if process.wait() != 0:
+                    said.seek(0)
+                    text = said.read()[-TAIL:].decode("utf-8", "replace").strip()
+                    raise self.error(StreamError(what.program, process.returncode, text))
+            finally:
+                process.stdout.close()  # type: ignore[union-attr]  # it is a pipe
+                if process.poll() is None:
+                    process.kill()
+                process.wait()
+
+
+def as_json(query: str) -> str:
+    """A query whose rows come as one line of JSON."""
+    return "SELECT coalesce(jsonb_agg(to_jsonb(q)), '[]')::text FROM (%s) q" % query.rstrip().rstrip(";")
+
+
+def parsed(text: str) -> List[Dict[str, Any]]:
+    """Rows from :func:`as_json`. EngineError when it is none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        raise EngineError("failed", "psql answered with something else than rows: %.200r" % text) from None
+    return list(found)
+
+
+class Session:
+    """A psql that is kept open: a transaction, its snapshot and its locks live as long as it does."""
+
+    def __init__(self, client: Client, database: str) -> None:
+        self._client = client
+        self._mark = "-- %s --" % os.urandom(12).hex()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the session
+        started = client.work.place.wrap(client.psql(database), None)
+        try:
+            self._process = subprocess.Popen(
+                started.argv, env=started.env, cwd=started.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said
+            )
+        except OSError as error:
+            self._said.close()
+            missing = isinstance(error, FileNotFoundError)
+            raise EngineError("unreachable", "psql %s" % ("is not installed" if missing else error.strerror)) from None
+
+    def send(self, data: bytes) -> None:
+        """Write to psql: a statement's beginning, or rows of a COPY. EngineError when it is gone."""
+        try:
+            self._process.stdin.write(data)  # type: ignore[union-attr]  # it is a pipe
+        except (OSError, ValueError):
+            raise self._gone() from None
+
+    def ask(self, statement: str) -> str:
+        """Run one statement and return what it prints. EngineError with the server's message; the session goes on then."""
+        self.send(statement.encode() + b";\n")
+        return self.answer()
+
+    def answer(self) -> str:
+        """What was printed since the last answer."""
+        mark = self._mark
+        self.send(
+            (
+                "\\if :ERROR\n\\echo '%s' error\n\\echo :LAST_ERROR_MESSAGE\n\\echo '%s'\n\\else\n\\echo '%s'\n\\endif\n"
+                % (mark, mark, mark)
+            ).encode()
+        )
+        try:
+            self._process.stdin.flush()  # type: ignore[union-attr]  # it is a pipe
+        except (OSError, ValueError):
+            raise self._gone() from None
+        lines: List[str] = []
+        problem: Optional[int] = None
+        for line in self._process.stdout:  # type: ignore[union-attr]  # it is a pipe
+            text = line.decode("utf-8", "surrogateescape").rstrip("\n")
+            if text == mark:
+                if problem is None:
+                    return "\n".join(lines)
+                said = " ".join(lines[problem:])
+                if "current transaction is aborted" in said:  # the first error says why
+                    said = self._first_error() or said
+                raise EngineError(code_of(said), self._client.mask(said))
+            if text == mark + " error":
+                problem = len(lines)
+            else:
+                lines.append(text)
+        raise self._gone()
+
+    def rows(self, query: str) -> List[Dict[str, Any]]:
+        """The rows of a query."""
+        return parsed(self.ask(as_json(query)))
+
+    def number(self, query: str) -> int:
+        """The one number of a query."""
+        return int(self.ask(query))
+
+    def _first_error(self) -> str:
+        self._said.seek(0)
+        errors = re.findall(rb"ERROR:\s+(.*)", self._said.read(1 << 20))
+        self._said.seek(0, os.SEEK_END)
+        return errors[0].decode("utf-8", "replace") if errors else ""
+
+    def _gone(self) -> EngineError:
+        with contextlib.suppress(OSError, ValueError):
+            self._process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
+        try:
+            status: Optional[int] = self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            status = None
+        with contextlib.suppress(ValueError):
+            self._said.seek(0)
+            said = self._said.read()[-TAIL:].decode("utf-8", "replace")
+            return self._client.error(StreamError("psql", status, " ".join(said.split())), None if said.strip() else "unreachable")
+        return EngineError("unreachable", "the session was closed")
+
+    def close(self) -> None:
+        """End the session: what was not committed is not done."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError, ValueError):
+                pipe.close()  # type: ignore[union-attr]  # it is a pipe
+        self._said.close()
