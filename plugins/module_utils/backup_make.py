@@ -421,7 +421,7 @@ class _Job:
         def warn(text: str) -> None:
             self.notes.append("%s: %s" % (plan.name, text))
 
-        work = Work(scratch, self.place, self.limits, self.backup.plan.workers, warn)
+        work = Work(scratch, self.place, self.limits, self.backup.plan.workers, warn, encrypted=bool(recipients))
         start = self.clock()
         with engine.dump(plan.spec, work) as dump:
             path = os.path.join(folder, file)
