@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import heapq
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
@@ -32,7 +31,7 @@ def merge(summaries: Iterable[Mapping[str, Any]], kept: int = KEPT) -> Optional[
         for name, rows in one["slowest"].items():
             slowest.setdefault(name, []).extend(rows)
         if total is None:
-            total = copy.deepcopy(dict(one))
+            total = _copied(one)
         else:
             _merge_two(total, one)
     if total is None:
@@ -42,6 +41,13 @@ def merge(summaries: Iterable[Mapping[str, Any]], kept: int = KEPT) -> Optional[
     total["spans"] = coarsen(total["spans"])
     total["hosts"] = sorted(set(total["hosts"]))
     return total
+
+
+def _copied(data: Any) -> Any:
+    """A copy of plain data; ``copy.deepcopy`` takes ten times as long."""
+    if isinstance(data, Mapping):
+        return {key: _copied(value) if isinstance(value, (dict, list)) else value for key, value in data.items()}
+    return [_copied(value) if isinstance(value, (dict, list)) else value for value in data]
 
 
 def _rank(row: Sequence[Any]) -> Any:
@@ -68,7 +74,7 @@ def _merge_two(total: Summary, one: Mapping[str, Any]) -> None:
         if name in total["fields"]:
             log_sketch.merge(total["fields"][name], numbers)
         else:
-            total["fields"][name] = copy.deepcopy(numbers)
+            total["fields"][name] = _copied(numbers)
     signatures = total["signatures"]
     for text, (count, last) in one["signatures"].items():
         seen = signatures.get(text)
@@ -84,7 +90,7 @@ def _merge_two(total: Summary, one: Mapping[str, Any]) -> None:
         if name in total["patterns"]:
             _merge_pattern(total["patterns"][name], pattern)
         else:
-            total["patterns"][name] = copy.deepcopy(pattern)
+            total["patterns"][name] = _copied(pattern)
 
 
 def _merge_spans(total: Summary, other: Mapping[str, Any]) -> None:

@@ -103,6 +103,7 @@ class Frames:
         self._find: Any = None
         self._others: Any = None
         self._texts: Any = None
+        self._frame: Tuple[bytes, int, bytes, bytes] = (b"", 0, b"", b"")
         self._refused = re.compile(self.guard).match
 
     # Learning
@@ -143,10 +144,15 @@ class Frames:
     def _compile(self) -> None:
         guard = b"(?!%s)" % self.guard if self.guard else b""
         middles = b"|".join(re.escape(middle.text) for middle in self.middles)
-        parts = (re.escape(self.layout.before), len(self.layout.shape))
-        self._find = re.compile(b"\n%s(.{%d})(?:%s)%s" % (*parts, middles, guard)).findall
-        self._others = re.compile(b"\n(?!%s.{%d}(?:%s)%s)([^\n]*)" % (*parts, middles, guard)).findall
-        self._texts = re.compile(b"\n%s.{%d}(%s)%s" % (*parts, middles, guard)).findall
+        self._frame = (re.escape(self.layout.before), len(self.layout.shape), middles, guard)
+        self._find = re.compile(b"\n%s(.{%d})(?:%s)%s" % self._frame).findall
+        self._others = self._texts = None
+
+    def _others_of(self, lined: bytes) -> List[bytes]:
+        if self._others is None:
+            self._others = re.compile(b"\n(?!%s.{%d}(?:%s)%s)([^\n]*)" % self._frame).findall
+        found: List[bytes] = self._others(lined)
+        return found
 
     # Counting
 
@@ -159,15 +165,15 @@ class Frames:
         if not self.middles and not self._learn(data[:65536].split(b"\n")[:_SAMPLE]):
             self._pause = _PAUSE
             return data
-        times = self._find(lined)
         # Taking them out is the fastest way to count newlines before Python 3.13.
         lines = len(lined) - len(lined.replace(b"\n", b""))
+        times = self._find(lined)
         others: List[bytes] = []
         if len(times) < lines:
-            others = self._others(lined)
+            others = self._others_of(lined)
             if self._is_worth_learning(len(others), lines) and self._learn(others[:_SAMPLE]):
                 times = self._find(lined)
-                others = self._others(lined) if len(times) < lines else []
+                others = self._others_of(lined) if len(times) < lines else []
         if len(times) * 2 < lines:
             # Lines are written otherwise now, or each has a text of its own.
             self._pause, self.middles, self.layout = _PAUSE, [], Layout(b"", b"", "")
@@ -240,10 +246,11 @@ class Frames:
 
     def _count(self, lined: bytes, times: List[bytes]) -> bool:
         """Count the lines with these times; False, and nothing counted, where they cannot all be proved."""
-        tally, rows = self.tally, len(times)
+        rows = len(times)
         span = self._span(times, False) if times else None
         if span is None:
             return False
+        tally = self.tally
         if span.first < tally.since or span.last >= tally.until:
             if span.last >= tally.since and span.first < tally.until:
                 return False
@@ -275,6 +282,8 @@ class Frames:
         numbers = [lined.count(middle.text) for middle in plain]
         if sum(numbers) != left:
             # Messages hold such a text too.
+            if self._texts is None:
+                self._texts = re.compile(b"\n%s.{%d}(%s)%s" % self._frame).findall
             found = Counter(self._texts(lined))
             numbers = [found[middle.text] for middle in plain]
         return [*counts, *zip(plain, numbers)]

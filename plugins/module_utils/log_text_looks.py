@@ -26,22 +26,28 @@ class Look:
         self.literal = literal_of(spec.regex).encode("utf-8")
         self.value = spec.regex.groupindex.get("value", 0)
         self.anchored = any(sign in spec.regex.pattern for sign in ("^", "\\A", "(?<"))
-        #: Finds matches in many lines at once, each with the rest of its line; None where that could find others than line by line.
-        self.bulk: Optional[re.Pattern[str]] = None
+        #: What :meth:`bulk` compiles; nothing where that could find others than line by line.
+        self.bulk_source = ""
         if not self.anchored and spec.regex.groups <= 1 and not spec.regex.flags & re.VERBOSE:
             parsed = _parsed(spec.regex)
             if parsed.getwidth()[0] and _stays_in_line(parsed, spec.regex.flags):
-                pattern = re.sub(r"\A\(\?[aiLmsux]+\)", "", spec.regex.pattern)
-                self.bulk = re.compile("(?:%s)[^\n]*" % pattern, spec.regex.flags)
+                self.bulk_source = "(?:%s)[^\n]*" % re.sub(r"\A\(\?[aiLmsux]+\)", "", spec.regex.pattern)
+        self._bulk: Optional[re.Pattern[str]] = None
         #: The character of the literal that the lines seldom hold, and its place there; -1 before lines were seen, -2 where none is rare.
         self.rare = b""
         self.place = -1
+
+    def bulk(self) -> re.Pattern[str]:
+        """Finds matches in many lines at once, each with the rest of its line."""
+        if self._bulk is None:
+            self._bulk = re.compile(self.bulk_source, self.spec.regex.flags)
+        return self._bulk
 
     def lines(self, data: bytes) -> List[bytes]:
         """The lines that hold the literal."""
         literal = self.literal
         if self.place == -1:
-            seen = data[:65536]
+            seen = data[:8192]
             counts = [seen.count(literal[place : place + 1]) for place in range(len(literal))]
             self.place = counts.index(min(counts))
             self.rare = literal[self.place : self.place + 1]
@@ -105,24 +111,24 @@ class Looks:
 
     @staticmethod
     def _lines_without_literal(look: Look, data: bytes) -> List[bytes]:
-        if look.bulk is not None:
+        if look.bulk_source:
             try:
                 text = data.decode("utf-8")
             except UnicodeDecodeError:
                 return data.split(b"\n")[:-1]
-            return [text[text.rfind("\n", 0, found.start()) + 1 : found.end()].encode("utf-8") for found in look.bulk.finditer(text)]
+            return [text[text.rfind("\n", 0, found.start()) + 1 : found.end()].encode("utf-8") for found in look.bulk().finditer(text)]
         return data.split(b"\n")[:-1]
 
     def _together(self, look: Look, lines: Sequence[bytes]) -> bool:
         """Count the matches in many lines at once; False, and nothing counted, where that could be something else than one by one."""
-        if look.bulk is None or self.span is None:
+        if not look.bulk_source or self.span is None:
             return False
         joined = b"\n" + b"\n".join(lines)
         try:
             text = joined.decode("utf-8")
         except UnicodeDecodeError:
             return False
-        found = look.bulk.findall(text)
+        found = look.bulk().findall(text)
         if len(found) != len(lines):
             return False
         span = self.span(joined, len(lines))
