@@ -426,7 +426,7 @@ class RedisRestorer(Restorer):
             target = os.path.join(folder, facts.log_folder, base)
             listing = os.path.join(folder, facts.log_folder, "%s.manifest" % facts.log)
             with open(listing, "x", encoding="utf-8") as file:
-                file.write("file %s seq 1 type b\n" % base)
+                file.write("file %s seq 1 type b\n" % _quoted(base))
                 _sync(file)
         with open(dump, "rb") as source, open(target, "xb") as copy:
             shutil.copyfileobj(source, copy, 1 << 20)
@@ -722,6 +722,15 @@ def _is_here(about: Mapping[str, str], folder: str) -> bool:
 def _names(facts: _Facts) -> List[str]:
     """What the server loads from its folder; the log first, which goes before the dump where there is one."""
     return [name for name in (facts.log and (facts.log_folder or facts.log), facts.file) if name]
+
+
+def _quoted(name: str) -> str:
+    """A file's name as Redis writes it into the listing of its append-only files: in quotes where it is no plain word."""
+    data = os.fsencode(name)
+    if all(33 <= byte <= 126 and byte not in b"\"'\\" for byte in data):
+        return name
+    shown = ("\\" + chr(byte) if byte in b'"\\' else chr(byte) if 32 <= byte <= 126 else "\\x%02x" % byte for byte in data)
+    return '"%s"' % "".join(shown)
 
 
 def _own(path: str, facts: _Facts) -> None:

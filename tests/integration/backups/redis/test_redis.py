@@ -1,0 +1,454 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Redis: what is dumped is what is restored, and a restore can be taken back from wherever it stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from servers import PASSWORD, fill
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream, engine_redis
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Stored, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import StreamError
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_redis import RedisEngine
+
+ENGINE = RedisEngine()
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A scratch folder and what was warned of."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir(mode=0o700)
+    warned = []
+    return Work(str(scratch), warn=warned.append), warned
+
+
+def _back_up(server, work, tmp_path, name="20260131T040506Z"):
+    folder = tmp_path / "root" / name
+    folder.mkdir(parents=True)
+    path = str(folder / "redis.rdb.zst")
+    with ENGINE.dump(server.spec, work) as dump:
+        written = backup_stream.write(dump.source, path, tap=dump.tap)
+        told = dump.finish()
+    artifact = Artifact(
+        "redis", "redis.rdb.zst", written.size, written.sha256, told.tool, 0.0, 0.0, None, told.server_version,
+        told.counts, "redis", "zstd", None, told.samples, told.source,
+    )  # fmt: skip
+    return artifact, Stored(path)
+
+
+def _restorer(server, artifact, stored, work, ident="r1"):
+    return ENGINE.restorer(server.spec, artifact, stored, Request(ident), work)
+
+
+def _nothing_is_left(folder):
+    assert [path.name for path in folder.iterdir() if path.name.startswith("opsrunner-")] == []
+
+
+PERSISTENCE = {
+    "saves": {},
+    "log": {"appendonly": "yes"},
+    "log only": {"appendonly": "yes", "save": "", "appendfilename": 'app "log.aof', "appenddirname": "the logs"},
+    "nothing": {"save": ""},
+}
+
+
+@pytest.mark.parametrize("settings", PERSISTENCE.values(), ids=PERSISTENCE.keys())
+def test_round_trip(server, work, tmp_path, settings):
+    """Every type, binary keys, several databases, keys that expire: equal after a restore; taken back, what was there is there."""
+    work, warned = work
+    one = server(**settings)
+    with one.client() as client:
+        fill(client)
+    before = one.digest()
+    artifact, stored = _back_up(one, work, tmp_path)
+    assert artifact.counts["keys"] == 3020 and artifact.counts["expiring.db9"] == 1 and artifact.counts["functions"] == 1
+    with one.client() as client:
+        client.ask("FLUSHALL")
+        client.ask("SET", "later", "this is the present data")
+        client.ask("SET", "session", "later")
+    present = one.digest()
+
+    with _restorer(one, artifact, stored, work) as restorer:
+        assert restorer.units == ("redis-server",)
+        restorer.check()
+        assert restorer.stage() == artifact.counts
+        assert one.digest() == present
+        assert bool(warned) == (settings == {"save": ""})
+        one.stop()
+        restorer.swap()
+        restorer.swap()
+        one.start()
+        restorer.finish()
+        assert restorer.count() == artifact.counts
+        assert one.digest() == before
+        assert restorer.aside()
+        one.stop()
+        one.start()
+        assert one.digest() == before, "the server loads the same again from what it wrote"
+
+    one.stop()
+    with _restorer(one, artifact, stored, work) as again:
+        again.unswap()
+        again.unswap()
+    one.start()
+    assert one.digest() == present
+    with _restorer(one, artifact, stored, work) as again:
+        again.discard()
+        again.unstage()
+        assert again.aside() == []
+    _nothing_is_left(one.folder)
+    assert list((tmp_path / "root").iterdir()) == [tmp_path / "root" / "20260131T040506Z"]
+
+
+def test_a_restore_that_is_kept(server, work, tmp_path):
+    """After it, only what was set aside is there besides, until it is discarded."""
+    work, _warned = work
+    one = server(appendonly="yes")
+    with one.client() as client:
+        fill(client)
+    before = one.digest()
+    artifact, stored = _back_up(one, work, tmp_path)
+    with one.client() as client:
+        client.ask("FLUSHALL")
+    with _restorer(one, artifact, stored, work) as restorer:
+        restorer.stage()
+        restorer.stage()
+        one.stop()
+        restorer.swap()
+        one.start()
+        restorer.finish()
+        restorer.unstage()
+        kept = restorer.aside()
+        assert [os.path.basename(path) for path in kept] == ["opsrunner-r1.aside"]
+        restorer.discard()
+    assert one.digest() == before
+    _nothing_is_left(one.folder)
+
+
+def test_trial(server, work, tmp_path):
+    """A server of its own loads it: the same counts, the same samples, nothing left."""
+    work, _warned = work
+    one = server()
+    with one.client() as client:
+        fill(client)
+    artifact, stored = _back_up(one, work, tmp_path)
+    ENGINE.read_through(artifact, stored, work)
+    drilled = ENGINE.drill(None, artifact, stored, work)
+    assert drilled.counts == artifact.counts
+    assert len(artifact.samples) == 20 and drilled.samples == artifact.samples
+    assert any(told.startswith("string:") for told in artifact.samples.values())
+    assert os.listdir(work.scratch) == []
+    wrong = artifact._replace(counts={**artifact.counts, "keys": 1})
+    with pytest.raises(EngineError, match="3020 keys, not 1"):
+        ENGINE.read_through(wrong, stored, work)
+
+
+def test_a_trial_that_is_killed_leaves_no_server(server, work, tmp_path):
+    """The server of the trial dies with whoever started it."""
+    work, _warned = work
+    one = server()
+    artifact, stored = _back_up(one, work, tmp_path)
+    child = os.fork()
+    if child == 0:
+        try:
+            engine_redis._live_counts = lambda *_args: time.sleep(60)
+            ENGINE.drill(None, artifact, stored, work)
+        finally:
+            os._exit(0)
+    path = os.path.join(work.scratch, "redis", "redis.sock")
+    for _try in range(200):
+        if os.path.exists(path):
+            break
+        time.sleep(0.02)
+    running = _working_in(work.scratch)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    for _try in range(100):
+        if not _working_in(work.scratch):
+            break
+        time.sleep(0.02)
+    assert len(running) == 1 and _working_in(work.scratch) == []
+
+
+def _working_in(folder):
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            where = os.readlink(process / "cwd")
+        except OSError:
+            continue
+        if where.startswith(folder):
+            found.append(int(process.name))
+    return found
+
+
+def test_an_empty_server(server, work, tmp_path):
+    """Nothing is a backup too, and it counts 0 keys."""
+    work, _warned = work
+    one = server()
+    artifact, stored = _back_up(one, work, tmp_path)
+    assert artifact.counts == {"keys": 0}
+    ENGINE.read_through(artifact, stored, work)
+    assert ENGINE.drill(None, artifact, stored, work).counts == {"keys": 0}
+    with one.client() as client:
+        client.ask("SET", "key", "value")
+    with _restorer(one, artifact, stored, work) as restorer:
+        restorer.stage()
+        one.stop()
+        restorer.swap()
+        one.start()
+        assert restorer.count() == {"keys": 0}
+
+
+def test_keys_that_expire_meanwhile_are_known_one_by_one(server, work, tmp_path):
+    """They count as there, and one key more that is missing does not."""
+    work, _warned = work
+    one = server()
+    with one.client() as client:
+        for number in range(50):
+            client.ask("SET", "short%d" % number, "x", "PX", "1500")
+        client.ask("MSET", "a", "1", "b", "2")
+    artifact, stored = _back_up(one, work, tmp_path)
+    assert artifact.counts == {"keys": 52, "keys.db0": 52, "expiring.db0": 50}
+    time.sleep(1.6)
+    assert ENGINE.drill(None, artifact, stored, work).counts == artifact.counts
+    with _restorer(one, artifact, stored, work) as restorer:
+        restorer.stage()
+        one.stop()
+        restorer.swap()
+        one.start()
+        with one.client() as client:
+            assert client.ask("DBSIZE") < 52
+            assert restorer.count() == artifact.counts
+            client.ask("DEL", "a")
+            assert restorer.count() != artifact.counts
+
+
+@pytest.mark.parametrize("diskless", ["yes", "no"])
+def test_a_server_that_dies_in_the_middle_fails_the_dump(server, work, tmp_path, diskless):
+    """Half a dump is never a dump."""
+    work, _warned = work
+    one = server(repl_diskless_sync=diskless, rdbcompression="no")
+    with one.client() as client:
+        client.ask("DEBUG", "POPULATE", "20000", "key", "2000")
+
+    def cut(blocks):
+        for at, block in enumerate(blocks):
+            if at == 3:
+                one.kill()
+            yield block
+
+    with ENGINE.dump(one.spec, work) as dump, pytest.raises(EngineError, match=r"closed the connection|reset"):
+        backup_stream.write(cut(dump.source), str(tmp_path / "x.zst"))
+    with pytest.raises(EngineError, match="cut off"):
+        dump.finish()
+    one.process = None
+
+
+def test_damage_is_found(server, work, tmp_path):
+    """A cut file, a flipped bit inside, another file."""
+    work, _warned = work
+    one = server()
+    with one.client() as client:
+        fill(client)
+    artifact, stored = _back_up(one, work, tmp_path)
+    with backup_stream.read(stored.path) as stream:
+        plain = stream.read()
+    artifact = artifact._replace(compression="none")
+    for data in (plain[:-1], plain[: len(plain) // 2], b"", plain[:5000] + b"\x00" + plain[5001:], plain[:-8] + bytes(8), plain + b"x"):
+        (tmp_path / "bad").write_bytes(data)
+        with pytest.raises(EngineError) as caught:
+            ENGINE.read_through(artifact, Stored(str(tmp_path / "bad")), work)
+        assert caught.value.code == "damaged"
+    with pytest.raises((EngineError, StreamError)):
+        ENGINE.drill(None, artifact, Stored(str(tmp_path / "bad")), work)
+
+
+def _steps(action):
+    """How many times an action asks the system to change something."""
+    return _child(action, None)
+
+
+def _child(action, stop_at):
+    """Run an action in a process that is killed when it is about to change something for the n-th time; returns how many times it did."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            count = 0
+
+            def counted(real):
+                def call(*args, **options):
+                    nonlocal count
+                    if count == stop_at:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    count += 1
+                    return real(*args, **options)
+
+                return call
+
+            for name in ("rename", "mkdir", "unlink", "rmdir", "fsync"):
+                setattr(os, name, counted(getattr(os, name)))
+            action()
+            os.write(writing, b"%d" % count)
+        except BaseException as error:
+            os.write(writing, b"0 " + str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    if stop_at is None:
+        assert b" " not in said, said
+        return int(said)
+    assert said == b"" or b" " not in said, said
+    return 0
+
+
+@pytest.mark.parametrize("settings", [{"appendonly": "yes"}, {"save": ""}], ids=["log", "nothing"])
+def test_a_restore_killed_at_any_step_can_be_taken_back(server, work, tmp_path, settings):
+    """kill -9 before each change that stage and swap make: after unswap the server has what it had, and nothing of the restore."""
+    work, _warned = work
+    one = server(**settings)
+    with one.client() as client:
+        client.ask("SET", "old", "1")
+    artifact, stored = _back_up(one, work, tmp_path)
+    with one.client() as client:
+        client.ask("SET", "present", "2")
+    present = one.digest()
+
+    def restore(ident):
+        with _restorer(one, artifact, stored, work, ident) as restorer:
+            return restorer
+
+    staging = _steps(lambda: restore("count").stage())
+    restore("count").unstage()
+    assert staging > 8
+    for at in range(staging):
+        _child(lambda at=at: restore("s%d" % at).stage(), at)
+        restore("s%d" % at).unswap()
+        restore("s%d" % at).unstage()
+    assert one.digest() == present
+    _nothing_is_left_but_stale(one.folder)
+
+    restore("r").stage()
+    one.stop()
+    swapping = _steps(lambda: restore("r").swap())
+    restore("r").unswap()
+    assert swapping > 6
+    for at in range(swapping):
+        if not os.path.exists(one.folder / "opsrunner-r.new"):
+            one.start()
+            restore("r").stage()
+            one.stop()
+        _child(lambda: restore("r").swap(), at)
+        # Taking it back is killed as well, at every one of its steps.
+        for undo in range(0, 12, 1 + at % 3):
+            _child(lambda: restore("r").unswap(), undo)
+        restore("r").unswap()
+        one.start()
+        assert one.digest() == present, at
+        restore("r").unstage()
+        _nothing_is_left_but_stale(one.folder)
+        one.stop()
+        one.start()
+        assert one.digest() == present, at
+        restore("r").stage()
+        one.stop()
+
+
+def _nothing_is_left_but_stale(folder):
+    """A server that keeps nothing may have an old file, which gives way to the dump of what it had."""
+    left = [path.name for path in folder.iterdir() if path.name.startswith("opsrunner-")]
+    assert [name for name in left if not name.endswith(".aside")] == []
+
+
+def test_wrong_password_is_refused_and_not_told(server, work):
+    """Neither the right nor the wrong one is in the message."""
+    work, _warned = work
+    one = server()
+    for change in ({"password": "wr0ng"}, {"password": None}, {"user": "nobody", "password": "wr0ng"}):
+        with pytest.raises(EngineError) as caught:
+            ENGINE.reach({**one.spec, **change}, work)
+        assert caught.value.code == "denied"
+        assert "wr0ng" not in str(caught.value) and PASSWORD not in str(caught.value)
+
+
+def test_a_server_that_is_not_there(work, tmp_path):
+    """It is told where it was looked for."""
+    with pytest.raises(EngineError, match=r"nowhere\.sock") as caught:
+        ENGINE.reach({"socket": str(tmp_path / "nowhere.sock")}, work[0])
+    assert caught.value.code == "unreachable"
+
+
+def test_the_password_is_on_no_command_line(server, work, tmp_path):
+    """Nobody who lists processes sees it, nor their environment."""
+    work, _warned = work
+    one = server()
+    looked = []
+
+    def look(blocks):
+        for block in blocks:
+            for process in Path("/proc").glob("[0-9]*"):
+                try:
+                    looked.append((process / "cmdline").read_bytes() + (process / "environ").read_bytes())
+                except OSError:
+                    continue
+            yield block
+
+    with ENGINE.dump(one.spec, work) as dump:
+        backup_stream.write(look(dump.source), str(tmp_path / "x.zst"))
+    assert any(b"zstd" in words for words in looked)
+    assert [words for words in looked if PASSWORD.encode() in words] == []
+
+
+def test_what_cannot_be_restored_is_told_before(server, work, tmp_path):
+    """A part, another place, a server that nobody stops, a dump of a newer server."""
+    work, _warned = work
+    one = server()
+    artifact, stored = _back_up(one, work, tmp_path)
+    for request, text in ((Request("x", ("key",)), "part"), (Request("x", (), "/elsewhere"), "address")):
+        with pytest.raises(EngineError, match=text):
+            ENGINE.restorer(one.spec, artifact, stored, request, work)
+    with pytest.raises(EngineError, match="unit"):
+        ENGINE.restorer({**one.spec, "unit": None}, artifact, stored, Request("x"), work)
+    newer = artifact._replace(source={**artifact.source, "rdb_version": 99})
+    with _restorer(one, newer, stored, work) as restorer, pytest.raises(EngineError) as caught:
+        restorer.check()
+    assert caught.value.code == "version"
+    with pytest.raises(EngineError) as caught:
+        ENGINE.drill(None, newer, stored, work)
+    assert caught.value.code == "version"
+    replica = server(replicaof="127.0.0.1 1")
+    with _restorer(replica, artifact, stored, work) as restorer, pytest.raises(EngineError, match="replica"):
+        restorer.check()
+
+
+def test_integrity_and_salvage(server, work, tmp_path):
+    """Sound data is sound, a damaged file is told, and what the server has can still be saved."""
+    work, _warned = work
+    one = server()
+    with one.client() as client:
+        fill(client)
+        client.ask("SAVE")
+    found = ENGINE.integrity(one.spec, work)
+    assert found.ok and found.counts == {"keys": 3020} and abs(found.last_write - time.time()) < 60
+    path = one.folder / "dump.rdb"
+    path.write_bytes(path.read_bytes()[:-20])
+    found = ENGINE.integrity(one.spec, work)
+    assert not found.ok and "cut off" in found.problems[0]
+    assert ENGINE.salvage(one.spec, str(tmp_path), work) == [f"{tmp_path}/redis.rdb: 3020 keys"]
