@@ -23,6 +23,8 @@ SMALL = 4 * 1024 * 1024
 #: A rotated file that was not written to for so long has got its last line, newline or not.
 SETTLED = 60.0
 _ATTEMPTS = 3
+#: Files of several logs that are open at a time.
+_OPEN = 300
 
 
 class Task(NamedTuple):
@@ -392,6 +394,20 @@ def _be_nice(limits: Limits) -> None:
         pass
 
 
+class Way(NamedTuple):
+    """How logs are read. ``workers``: number of processes (0: this one), None for as many as the size asks for."""
+
+    limits: Limits
+    now: float
+    tables: Mapping[str, Any]
+    state_dir: str
+    keep_state: bool
+    workers: Optional[int]
+    block: int
+    max_line: int
+    range_size: int
+
+
 def read_logs(
     specs: Sequence[LogSpec],
     limits: Limits,
@@ -408,72 +424,163 @@ def read_logs(
 
     ``workers``: number of processes (0: this one), default by size; ``block``, ``max_line``, ``range_size``: bytes.
     """
-    return [_read_log(spec, limits, now, tables or {}, state_dir, keep_state, workers, block, max_line, range_size) for spec in specs]
-
-
-def _read_log(
-    spec: LogSpec,
-    limits: Limits,
-    now: float,
-    tables: Mapping[str, Any],
-    state_dir: str,
-    keep_state: bool,
-    workers: Optional[int],
-    block: int,
-    max_line: int,
-    range_size: int,
-) -> Outcome:
-    started = time.monotonic()
-    state: Optional[log_cursor.State] = None
-    saved: Dict[str, Any] = {"files": [], "journal": ""}
-    trouble = ""
-    if spec.cursor:
-        try:
-            state = log_cursor.State(state_dir, spec.name)
-            saved, readable = state.load()
-            trouble = "" if readable else "broken"
-        except log_cursor.Busy:
-            empty = Tally(spec).summary()
-            return Outcome(spec, empty, [], [], None, [], "busy", time.monotonic() - started)
-        except OSError:
-            trouble = "unwritable"
+    way = Way(limits, now, tables or {}, state_dir, keep_state, workers, block, max_line, range_size)
+    logs = [_Log(spec, way) for spec in specs]
     try:
-        for attempt in range(_ATTEMPTS):
-            files: List[File] = []
-            problems: List[Problem] = []
-            try:
-                if spec.paths:
-                    files, problems = log_read.open_files(spec.paths, spec.rotated)
-                planned = (
-                    log_cursor.plan(files, saved["files"]) if spec.cursor else log_cursor.Plan([log_cursor.Start(0) for _ in files], [])
-                )
-                tasks, entries, unfit = _tasks(spec, files, planned.starts, saved, now, range_size)
-                work = Work(lambda: Reader((spec,), tables, now, limits.cpu, block, max_line), limits)
-                parts, ended = work.run(tasks, workers) if tasks else ([], "")
-                moved = [entry["path"] for item, entry in entries if not entry["packed"] and not log_cursor.same_plain(item, entry)]
-                if moved and attempt + 1 < _ATTEMPTS:
-                    continue
-                problems = problems + [problem for part in parts for _, problem in part.problems]
-                problems += [Problem(path, "changing", "") for path in moved]
-                if ended:
-                    problems.append(Problem(spec.name, ended, ""))
-                if state is not None and keep_state and not ended and not moved:
-                    try:
-                        unread = [problem.path for problem in problems if problem.code == "denied"]
-                        _save(state, files, planned.starts, saved, entries, parts, unread)
-                    except OSError:
-                        trouble = "unwritable"
-                names = [item.path for item in files]
-            finally:
-                log_read.close(files)
-            break
+        for log in logs:
+            log.hold()
+        outcomes: Dict[int, Outcome] = {}
+        for group in _groups(logs):
+            outcomes.update(_read_together(group, logs, way))
+        return [outcomes.get(number) or log.read() for number, log in enumerate(logs)]
     finally:
-        if state is not None:
-            state.release()
-    for part in parts:
-        unfit = unfit or part.unfit.get(0)
-    summary = log_summary.merge([part.summaries[0] for part in parts if 0 in part.summaries], max(spec.newest, 1)) or Tally(spec).summary()
-    return Outcome(spec, summary, names, problems, unfit, planned.lost, trouble, time.monotonic() - started)
+        for log in logs:
+            log.release()
+
+
+def _groups(logs: Sequence[_Log]) -> Iterable[List[int]]:
+    """The logs that are files, as many at a time as may be open together."""
+    group: List[int] = []
+    count = 0
+    for number, log in enumerate(logs):
+        if not log.spec.paths or log.trouble == "busy":
+            continue
+        size = len(log_read.expand(log.spec.paths, log.spec.rotated)[0])
+        if group and count + size > _OPEN:
+            if len(group) > 1:
+                yield group
+            group, count = [], 0
+        group.append(number)
+        count += size
+    if len(group) > 1:
+        yield group
+
+
+def _read_together(group: Sequence[int], logs: Sequence[_Log], way: Way) -> Dict[int, Outcome]:
+    """Read several logs at the same time; those where something went wrong are left out, to be read by themselves."""
+    specs = [log.spec for log in logs]
+    started = time.monotonic()
+    try:
+        tasks = [task._replace(log=number) for number in group for task in logs[number].open()]
+        work = Work(
+            lambda: Reader(specs, way.tables, way.now, way.limits.cpu, way.block, way.max_line),
+            way.limits._replace(timeout=way.limits.timeout * len(group)),
+        )
+        parts, ended = work.run(tasks, way.workers) if tasks else ([], "")
+        if ended:
+            return {}
+        seconds = time.monotonic() - started
+        return {number: logs[number].outcome(_parts_of(parts, number), "", [], seconds) for number in group if not logs[number].moved()}
+    finally:
+        for number in group:
+            logs[number].close()
+
+
+def _parts_of(parts: Sequence[Part], log: int) -> List[Part]:
+    """What was read of one log, as if there were no other."""
+    return [
+        Part(
+            {0: part.summaries[log]} if log in part.summaries else {},
+            [(0, problem) for number, problem in part.problems if number == log],
+            [(0, *rest) for number, *rest in part.packed if number == log],  # type: ignore[misc]  # the rest of the same tuple
+            {0: part.journal[log]} if log in part.journal else {},
+            {0: part.unfit[log]} if log in part.unfit else {},
+        )
+        for part in parts
+    ]
+
+
+class _Log:
+    """One log while it is read."""
+
+    def __init__(self, spec: LogSpec, way: Way) -> None:
+        self.spec = spec
+        self.way = way
+        self.state: Optional[log_cursor.State] = None
+        self.saved: Dict[str, Any] = {"files": [], "journal": ""}
+        self.trouble = ""
+        self.files: List[File] = []
+        self.problems: List[Problem] = []
+        self.planned = log_cursor.Plan([], [])
+        self.entries: List[Tuple[File, log_cursor.Entry]] = []
+        self.unfit: Optional[log_scan.Sample] = None
+
+    def hold(self) -> None:
+        """Take the cursor, where there is one; no other run may have it meanwhile."""
+        if not self.spec.cursor:
+            return
+        try:
+            self.state = log_cursor.State(self.way.state_dir, self.spec.name)
+            self.saved, readable = self.state.load()
+            self.trouble = "" if readable else "broken"
+        except log_cursor.Busy:
+            self.trouble = "busy"
+        except OSError:
+            self.trouble = "unwritable"
+
+    def release(self) -> None:
+        """Let other runs have the cursor."""
+        if self.state is not None:
+            self.state.release()
+            self.state = None
+
+    def open(self) -> List[Task]:
+        """Open the files and tell what there is to do."""
+        spec, way = self.spec, self.way
+        self.files, self.problems = log_read.open_files(spec.paths, spec.rotated) if spec.paths else ([], [])
+        starts = [log_cursor.Start(0) for _ in self.files]
+        self.planned = log_cursor.plan(self.files, self.saved["files"]) if spec.cursor else log_cursor.Plan(starts, [])
+        tasks, self.entries, self.unfit = _tasks(spec, self.files, self.planned.starts, self.saved, way.now, way.range_size)
+        return tasks
+
+    def close(self) -> None:
+        """Close the files."""
+        log_read.close(self.files)
+        self.files = []
+
+    def moved(self) -> List[str]:
+        """Files that are no longer what was read."""
+        return [entry["path"] for item, entry in self.entries if not entry["packed"] and not log_cursor.same_plain(item, entry)]
+
+    def read(self) -> Outcome:
+        """Read the log by itself."""
+        started = time.monotonic()
+        if self.trouble == "busy":
+            return Outcome(self.spec, Tally(self.spec).summary(), [], [], None, [], "busy", 0.0)
+        way = self.way
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                tasks = self.open()
+                work = Work(lambda: Reader((self.spec,), way.tables, way.now, way.limits.cpu, way.block, way.max_line), way.limits)
+                parts, ended = work.run(tasks, way.workers) if tasks else ([], "")
+                moved = self.moved()
+                if not moved or attempt == _ATTEMPTS:
+                    return self.outcome(parts, ended, moved, time.monotonic() - started)
+            finally:
+                self.close()
+
+    def outcome(self, parts: Sequence[Part], ended: str, moved: Sequence[str], seconds: float) -> Outcome:
+        """Put together what was read, and save the cursor."""
+        spec = self.spec
+        problems = self.problems + [problem for part in parts for _, problem in part.problems]
+        problems += [Problem(path, "changing", "") for path in moved]
+        if ended:
+            problems.append(Problem(spec.name, ended, ""))
+        if self.state is not None and self.way.keep_state and not ended and not moved:
+            try:
+                unread = [problem.path for problem in problems if problem.code == "denied"]
+                _save(self.state, self.files, self.planned.starts, self.saved, self.entries, parts, unread)
+            except OSError:
+                self.trouble = "unwritable"
+        unfit = self.unfit
+        for part in parts:
+            unfit = unfit or part.unfit.get(0)
+        summaries = [part.summaries[0] for part in parts if 0 in part.summaries]
+        summary = log_summary.merge(summaries, max(spec.newest, 1)) or Tally(spec).summary()
+        names = [item.path for item in self.files]
+        return Outcome(spec, summary, names, problems, unfit, self.planned.lost, self.trouble, seconds)
 
 
 def _tasks(

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_main, log_read
+from ansible_collections.opsrunner.runbook.plugins.module_utils import log_main, log_read, log_run
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 
 NOW = 1772366400.0  # 2026-03-01T12:00:00Z
@@ -341,3 +341,48 @@ def test_bad_options_are_refused_with_what_would_be_right(log: dict[str, Any], w
 )
 def test_rotated_names_are_known(path: str, live: str) -> None:
     assert log_read.live_name(path, ["/l/app.log"]) == live
+
+
+def several(folder: Path, **module: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A call for three logs, and its options one log at a time."""
+    write(folder / "a.log", *[record(n % 60, "ERROR" if n % 7 == 0 else "INFO", ms=n) for n in range(500)])
+    (folder / "b.log").write_text("2026-03-01 11:00:00,000 - app - ERROR - no\n" * 300)
+    (folder / "c.log.gz").write_bytes(gzip.compress(b'{"timestamp": "2026-03-01T11:00:00Z", "level": "INFO"}\n' * 400))
+    logs: list[dict[str, Any]] = [
+        {"name": "a", "paths": [str(folder / "a.log")], "fields": ["ms"], "cursor": True},
+        {"name": "b", "paths": [str(folder / "b.log")], "zone": "UTC"},
+        {"name": "c", "paths": [str(folder / "c.log.gz")]},
+    ]
+    common = {"workers": 2, **module}
+    return {"logs": logs, "state_dir": str(folder / "all"), **common}, [
+        {"logs": [log], "state_dir": str(folder / "one"), **common} for log in logs
+    ]
+
+
+def test_several_logs_are_read_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together, apart = several(tmp_path)
+    wanted = {name: one for job in apart for name, one in log_main.log_stats(job, NOW)["summaries"].items()}
+    runs: list[int] = []
+    run = log_run.Work.run
+    monkeypatch.setattr(log_run.Work, "run", lambda self, tasks, *rest: (runs.append(len(tasks)), run(self, tasks, *rest))[1])
+    assert log_main.log_stats(together, NOW)["summaries"] == wanted
+    assert len(runs) == 1
+    again = log_main.log_stats(together, NOW)["summaries"]
+    assert {name: one["lines"] for name, one in again.items()} == {"a": 0, "b": 300, "c": 400}
+
+
+def test_a_log_that_ends_its_reader_leaves_the_others_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together, _ = several(tmp_path)
+    do = log_run.Reader.do
+
+    def fall(self: log_run.Reader, task: log_run.Task) -> None:
+        if task.file is not None and task.file.path.endswith("b.log"):
+            os.kill(os.getpid(), 9)
+        do(self, task)
+
+    monkeypatch.setattr(log_run.Reader, "do", fall)
+    found = log_main.log_stats(together, NOW)
+    source = {item["check"]: item for item in found["findings"]}
+    assert source["log.b.source"]["params"]["reason"]["message"] == "reason.log_killed"
+    assert {name: one["lines"] for name, one in found["summaries"].items()} == {"a": 500, "b": 0, "c": 400}
+    assert source["log.a.errors"]["value"] == 72
