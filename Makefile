@@ -125,6 +125,10 @@ bench-tune: $(VENV)/.dev
 bench-probes: $(VENV)/.dev
 	@$(BIN)/python tests/bench/probes/bench.py
 
+## bench-logs: log statistics against the runbooks' pipelines and other tools; the peers that are installed, duckdb where OPSRUNNER_BENCH_PYTHON has it
+bench-logs: $(VENV)/.dev
+	@$(BIN)/python tests/bench/logs/bench.py
+
 ## bench-imports: what each module costs before it does any work
 bench-imports: $(VENV)/.dev
 	@$(BIN)/python tests/bench/imports/bench.py
@@ -143,4 +147,4 @@ clean:
 help:
 	@sed -n 's/^## //p' Makefile | sort
 
-.PHONY: daily test venv lint lint-python lint-yaml lint-roles format docs sanity test-unit test-old-python test-integration test-slow test-lab molecule molecule-other test-faults bench-daily bench-probes bench-imports bench-tune lab-up lab-down clean help
+.PHONY: daily test venv lint lint-python lint-yaml lint-roles format docs sanity test-unit test-old-python test-integration test-slow test-lab molecule molecule-other test-faults bench-daily bench-probes bench-logs bench-imports bench-tune lab-up lab-down clean help

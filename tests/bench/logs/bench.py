@@ -5,7 +5,7 @@
 
 Makes its inputs from a seed, runs ours and the peers in turn, prints a table of medians with the ratio of each peer's time to
 ours, and as its last line one JSON object. Peers that are not installed are left out (null). duckdb is looked for in this
-interpreter and in the one that OPSRUNNER_BENCH_PYTHON names.
+interpreter and in the one that OPSRUNNER_BENCH_PYTHON names. Nothing is installed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import os
 import random
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 DAY = 1767225600.0
@@ -109,15 +112,25 @@ log_summary.figures(merged, 300.0)
 print(json.dumps({"s": time.perf_counter() - started, "signatures": len(merged["signatures"])}))
 """
 
-IMPORT = """
-import sys, time
-sys.path.insert(0, sys.argv[1])
-import ansible.module_utils.basic
-started = time.perf_counter()
-if sys.argv[2] != "bare":
-    import ansible_collections.opsrunner.runbook.plugins.modules.log_stats
-print((time.perf_counter() - started) * 1000)
+#: A service that works for a third of a millisecond for each request.
+NEIGHBOUR = """
+import json, socket
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+rows = [{"id": number, "name": "item %d" % number} for number in range(300)]
+client = server.accept()[0]
+client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+while client.recv(1):
+    client.sendall(b"%8d" % len(json.dumps(json.loads(json.dumps(rows)))))
 """
+
+#: All that the last line tells; what could not be measured is null.
+FIGURES = (
+    "json_vs_runbook", "json_vs_jq", "json_vs_loads", "json_vs_duckdb", "lines_per_s", "cpu_s_per_million", "mib_per_process_1m",
+    "mib_per_process_5m", "mib_per_process_50_files", "decimals_cost", "access_vs_goaccess", "access_vs_lnav", "batch_vs_grep", "gzip_cost",
+    "zstd_cost", "cursor_ms", "cursor_gb", "merge_200_hosts_s", "neighbour_latency_ratio", "neighbour_latency_ratio_without_caps",
+    "probe_200_over_slowest_ms", "import_cost_ms", "import_log_stats_ms", "import_log_stats_cached_ms",
+)  # fmt: skip
 
 #: The figures of the weekly review and the daily look, each by its own pipeline, as the runbook has them.
 RUNBOOK = r"""
@@ -259,7 +272,8 @@ class Bench:
 
     def __init__(self, rounds: int) -> None:
         self.rounds = rounds
-        self.figures: dict[str, Any] = {}
+        self.figures: dict[str, Any] = dict.fromkeys(FIGURES)
+        self.processor: dict[str, float] = {}
 
     def race(self, title: str, runners: dict[str, Callable[[], float] | None]) -> dict[str, float]:
         """Run all in turn; medians by name."""
@@ -275,6 +289,7 @@ class Bench:
                     used[name].append(after.children_user + after.children_system - before.children_user - before.children_system)
         medians = {name: statistics.median(seconds) for name, seconds in times.items()}
         processor = {name: statistics.median(seconds) for name, seconds in used.items()}
+        self.processor = processor
         base, own = next(iter(medians.values())), next(iter(processor.values()))
         print(f"\n{title:<32}  wall clock, ours = 1   processor, ours = 1")
         for name, run in runners.items():
@@ -306,7 +321,8 @@ def main() -> None:
     parser.add_argument("--big", type=int, default=5_000_000, help="lines of the big log")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--slow-rounds", type=int, default=1, help="rounds of the jq pipelines, which take minutes")
-    parser.add_argument("--probes", action="store_true", help="run tests/bench/probes too and take its figures over")
+    parser.add_argument("--cursor-gb", type=float, default=10, help="size of the log that the cursor is tried on")
+    parser.add_argument("--only-logs", action="store_true", help="leave out the benches of probes and imports")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="opsrunner-bench-"))
     bench = Bench(arguments.rounds)
@@ -314,6 +330,8 @@ def main() -> None:
         run_all(bench, folder, arguments)
     finally:
         shutil.rmtree(folder)
+    load = os.getloadavg()[0]
+    print(f"\nLoad at the end {load:.1f}; other work on the machine disturbs the wall clock of what uses all processors most")
     print(json.dumps(bench.figures))
 
 
@@ -372,6 +390,7 @@ def run_all(bench: Bench, folder: Path, arguments: argparse.Namespace) -> None:
     )
     bench.keep("json_vs_duckdb", ratio(medians, "duckdb"))
     bench.keep("lines_per_s", big_lines / medians["log_stats"], 0)
+    bench.keep("cpu_s_per_million", bench.processor["log_stats"] / big_lines * 1e6)
     bench.keep("mib_per_process_1m", peak["1m"], 1)
     bench.keep("mib_per_process_5m", peak["5m"], 1)
 
@@ -384,7 +403,8 @@ def run_all(bench: Bench, folder: Path, arguments: argparse.Namespace) -> None:
     bench.keep("mib_per_process_50_files", peak["files"], 1)
     shutil.rmtree(split)
 
-    cursor(bench, folder, big)
+    neighbour(bench, big)
+    cursor(bench, folder, big, arguments.cursor_gb)
     big.unlink()
     packed(bench, folder, small, own)
     small.unlink()
@@ -394,38 +414,99 @@ def run_all(bench: Bench, folder: Path, arguments: argparse.Namespace) -> None:
         subprocess.run([sys.executable, "-c", MERGE, str(ROOT / "collections")], capture_output=True, text=True, check=True).stdout
     )
     bench.keep("merge_200_hosts_s", answer["s"], 3)
-    costs = [imported("module") - imported("bare") for _ in range(7)]
-    bench.keep("import_cost_ms", statistics.median(costs), 1)
-    print(f"\n200 host summaries merged in {answer['s']:.3f} s; import {statistics.median(costs):.1f} ms over a bare module")
-    probes = ROOT / "tests" / "bench" / "probes" / "bench.py"
-    if arguments.probes and probes.exists():
-        last = subprocess.run([sys.executable, str(probes)], capture_output=True, text=True, check=True).stdout.strip().splitlines()[-1]
-        bench.figures.update({name: value for name, value in json.loads(last).items() if name.startswith("probe_")})
+    print(f"\n200 host summaries merged in {answer['s']:.3f} s")
+    if not arguments.only_logs:
+        bench.keep("probe_200_over_slowest_ms", last_line("probes")["probe_200_over_slowest_ms"], 1)
+        costs = last_line("imports", "--rounds", "5")
+        bench.keep("import_cost_ms", costs["import_cost_ms"], 1)
+        bench.keep("import_log_stats_ms", costs["import_cost_ms_by_module"]["log_stats"], 1)
+        bench.keep("import_log_stats_cached_ms", costs["import_cached_ms_by_module"]["log_stats"], 1)
 
 
-def imported(what: str) -> float:
-    """Milliseconds."""
-    return float(
-        subprocess.run([sys.executable, "-c", IMPORT, str(ROOT / "collections"), what], capture_output=True, text=True, check=True).stdout
-    )
+def last_line(name: str, *options: str) -> dict[str, Any]:
+    """What another bench tells in its last line."""
+    bench = ROOT / "tests" / "bench" / name / "bench.py"
+    told = subprocess.run([sys.executable, str(bench), *options], stdout=subprocess.PIPE, text=True, check=True).stdout
+    print(f"\n{told.rpartition(chr(10) + '{')[0].strip()}", flush=True)
+    found: dict[str, Any] = json.loads(told.strip().splitlines()[-1])
+    return found
 
 
-def cursor(bench: Bench, folder: Path, big: Path) -> None:
+def latencies(client: socket.socket, is_over: Callable[[], bool]) -> list[float]:
+    """Milliseconds of requests that are made a hundred times a second."""
+    found = []
+    due = time.perf_counter()
+    while not is_over():
+        started = time.perf_counter()
+        client.sendall(b"x")
+        got = 0
+        while got < 8:
+            got += len(client.recv(8 - got))
+        found.append((time.perf_counter() - started) * 1000)
+        due = max(due + 0.01, time.perf_counter())
+        time.sleep(due - time.perf_counter() if due > time.perf_counter() else 0)
+    return found
+
+
+def neighbour(bench: Bench, big: Path) -> None:
+    """The latency of a service on the same host while a log is read, over that while none is."""
+    settings = yaml.safe_load((ROOT / "inventories/logcaster/group_vars/logcaster/logs.yml").read_text())
+    caps = {option: settings[f"runbook_log_{name}"] for name, option in
+            (("workers", "workers"), ("nice", "nice"), ("cpu", "cpu"), ("memory", "memory_limit"))}  # fmt: skip
+    print(f"\n{'A service next door':<32}  median ms   95 % ms   over alone")
+    with subprocess.Popen([sys.executable, "-c", NEIGHBOUR], stdout=subprocess.PIPE, text=True) as server:
+        client = socket.create_connection(("127.0.0.1", int(server.stdout.readline())))
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for name, options in (("without caps", {"nice": 0}), ("with the caps of production", caps)):
+            ratios, times = [], []
+            for _ in range(bench.rounds):
+                end = time.perf_counter() + 4
+                alone = latencies(client, lambda end=end: time.perf_counter() > end)
+                job = {"logs": [{"name": "bench", "paths": [str(big)], "rotated": False, **JSON_OPTIONS}], **options}
+                reader = subprocess.Popen(
+                    [sys.executable, "-c", OURS, str(ROOT / "collections")], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+                )
+                reader.stdin.write(json.dumps(job))
+                reader.stdin.close()
+                times += latencies(client, lambda reader=reader: reader.poll() is not None)
+                end = time.perf_counter() + 4
+                alone += latencies(client, lambda end=end: time.perf_counter() > end)
+                ratios.append(high(times) / high(alone))
+            print(f"  {name:<30} {statistics.median(times):10.2f} {high(times):9.2f} {statistics.median(ratios):12.2f}", flush=True)
+            bench.keep("neighbour_latency_ratio" + ("" if options is caps else "_without_caps"), statistics.median(ratios), 3)
+        client.close()
+
+
+def high(times: list[float]) -> float:
+    """What 95 % of the times are below."""
+    return sorted(times)[len(times) * 95 // 100]
+
+
+def cursor(bench: Bench, folder: Path, big: Path, size_gb: float) -> None:
     """A second call with one percent of new data: what it costs beyond one percent of the first."""
-    state = folder / "state"
+    room = shutil.disk_usage(folder).free / 1e9 - 2
+    size_gb = min(size_gb, room)
+    log = folder / "cursor.json"
+    with log.open("wb") as target, big.open("rb") as source:
+        while target.tell() < size_gb * 1e9:
+            source.seek(0)
+            shutil.copyfileobj(source, target, 1 << 20)
     options = {**JSON_OPTIONS, "cursor": True}
-    first = ours([big], options, state_dir=str(state))
-    over = []
+    state = str(folder / "state")
+    first = ours([log], options, state_dir=state)
+    over, seconds = [], []
     for _ in range(bench.rounds):
-        size = big.stat().st_size // 100
-        with big.open("rb") as source:
-            data = source.read(size)
-        with big.open("ab") as target:
+        with big.open("rb") as source, log.open("ab") as target:
+            data = source.read(log.stat().st_size // 100)
             target.write(data[: data.rfind(b"\n") + 1])
-        second = ours([big], options, state_dir=str(state))
+        second = ours([log], options, state_dir=state)
+        seconds.append(second["call"])
         over.append((second["call"] - first["call"] / 100) * 1000)
     bench.keep("cursor_ms", statistics.median(over), 1)
-    print(f"\nCursor: first call {first['call']:.2f} s, second with 1 % new data {statistics.median(over):.0f} ms more than 1 % of that")
+    bench.keep("cursor_gb", log.stat().st_size / 1e9, 1)
+    print(f"\nCursor, {log.stat().st_size / 1e9:.1f} GB: first call {first['call']:.2f} s, second with 1 % new data", end=" ")
+    print(f"{statistics.median(seconds):.2f} s: {statistics.median(over):.0f} ms more than 1 % of the first", flush=True)
+    log.unlink()
 
 
 def packed(bench: Bench, folder: Path, small: Path, own: Callable[..., Callable[[], float]]) -> None:
