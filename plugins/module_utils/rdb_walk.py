@@ -17,7 +17,7 @@ import struct
 import zlib
 from typing import Any, Callable, Dict, Generator, List, NamedTuple, Optional, Tuple
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import rdb_crc64
+from ansible_collections.opsrunner.runbook.plugins.module_utils import crc64
 
 #: The newest version of the format that is known.
 NEWEST = 12
@@ -165,7 +165,7 @@ class Walker:
     def _sum(self, block: bytes) -> None:
         """The last 8 bytes are the sum, which is not summed: 8 bytes are always held back."""
         held = self._kept + block
-        self._crc = rdb_crc64.update(self._crc, held[:-8])
+        self._crc = crc64.JONES.update(self._crc, held[:-8])
         self._kept = held[-8:]
 
     def _step(self) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import rdb_crc64, rdb_walk
+from ansible_collections.opsrunner.runbook.plugins.module_utils import crc64, rdb_walk
 from ansible_collections.opsrunner.runbook.plugins.module_utils.rdb_walk import RdbError, Walker
 
 
@@ -31,7 +31,7 @@ def _text(content):
 
 def _rdb(body, version=11, summed=True):
     data = b"REDIS%04d" % version + body + b"\xff"
-    return data + struct.pack("<Q", rdb_crc64.update(0, data) if summed else 0)
+    return data + struct.pack("<Q", crc64.JONES.update(0, data) if summed else 0)
 
 
 def _walk(data, blocks=()):
@@ -95,7 +95,13 @@ _BODY = (
 @pytest.mark.parametrize(("data", "crc"), [(b"", 0), (b"123456789", 0xE9C6D914C4B8D9CA)])
 def test_known_sums(data, crc):
     """The sum is the one that Redis makes."""
-    assert rdb_crc64.update(0, data) == crc
+    assert crc64.JONES.update(0, data) == crc
+
+
+def test_known_sum_of_the_other_form():
+    """As Go's hash/crc64 makes it with the ECMA table (CRC-64/XZ)."""
+    assert crc64.ECMA.update(0, b"123456789") == 0x995DC9BBDF1939FA
+    assert crc64.ECMA.update(crc64.ECMA.update(0, b"1234"), b"56789") == 0x995DC9BBDF1939FA
 
 
 @given(st.integers(0, 2**32), st.integers(0, 300_000), st.integers(0, 300_000))
@@ -104,13 +110,13 @@ def test_sums_of_pieces_are_the_sum_of_the_whole(seed, size, cut):
     """Lanes, what is left over and pieces in any size give the sum made bit by bit."""
     data = (random.Random(seed).getrandbits(8 * size + 8) >> 8).to_bytes(size, "big")
     cut = min(cut, size)
-    found = rdb_crc64.update(rdb_crc64.update(0, data[:cut]), data[cut:])
-    table = rdb_crc64._TABLE
+    found = crc64.JONES.update(crc64.JONES.update(0, data[:cut]), data[cut:])
+    table = crc64.JONES._table
     crc = 0
     for byte in data:
         crc = table[(crc ^ byte) & 255] ^ (crc >> 8)
     assert found == crc
-    assert rdb_crc64.update(0, data[:500]) == _slow_crc(data[:500])
+    assert crc64.JONES.update(0, data[:500]) == _slow_crc(data[:500])
 
 
 def test_every_type_of_value_is_walked_through():
@@ -204,7 +210,7 @@ def test_values_larger_than_blocks_are_not_kept():
     for _number in range(64):
         walker.feed(block)
         assert len(walker._buffer) <= len(block)
-    crc = rdb_crc64.update(0, head + block * 64 + b"\xff")
+    crc = crc64.JONES.update(0, head + block * 64 + b"\xff")
     walker.feed(b"\xff" + struct.pack("<Q", crc))
     walker.finish()
     assert walker.counts()["keys.db0"] == 1
