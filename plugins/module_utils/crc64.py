@@ -46,7 +46,7 @@ class Crc64:
         return crc ^ self._turn
 
 
-def _lanes(self, crc: int, data: bytes, lanes: int) -> int:
+    def _lanes(self, crc: int, data: bytes, lanes: int) -> int:
     if not self._after_lane:
         self._after_lane = _zeros_tables(self._table, _LANE)
     state = 0
