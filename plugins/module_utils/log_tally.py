@@ -383,24 +383,30 @@ class Tally:
 
 def coarsen(spans: Dict[str, Any]) -> Dict[str, Any]:
     """Double the width of spans until at most SPANS_LIMIT are left; the result depends on what was counted, not on the order."""
-    while len(spans["counts"]) > SPANS_LIMIT:
-        spans = {"width": spans["width"] * 2, "counts": _halved(spans["counts"])}
-    return spans
+    counts, width = spans["counts"], spans["width"]
+    if len(counts) <= SPANS_LIMIT:
+        return spans
+    numbers = {int(span): count for span, count in counts.items()}
+    while len(numbers) > SPANS_LIMIT:
+        numbers, width = _halved(numbers), width * 2
+    return {"width": width, "counts": {str(span): count for span, count in numbers.items()}}
 
 
-def _halved(counts: Dict[str, int]) -> Dict[str, int]:
-    found: Dict[str, int] = {}
+def _halved(counts: Dict[int, int]) -> Dict[int, int]:
+    found: Dict[int, int] = {}
     for span, count in counts.items():
-        key = str(int(span) // 2)
-        found[key] = found.get(key, 0) + count
+        found[span // 2] = found.get(span // 2, 0) + count
     return found
 
 
 def widen(spans: Dict[str, Any], width: int) -> Dict[str, Any]:
     """The same spans at a larger width (the old one doubled any number of times)."""
-    while spans["width"] < width:
-        spans = {"width": spans["width"] * 2, "counts": _halved(spans["counts"])}
-    return spans
+    if spans["width"] >= width:
+        return spans
+    numbers, at = {int(span): count for span, count in spans["counts"].items()}, spans["width"]
+    while at < width:
+        numbers, at = _halved(numbers), at * 2
+    return {"width": at, "counts": {str(span): count for span, count in numbers.items()}}
 
 
 def _keep(heap: List[Any], item: Any, size: int) -> None:
