@@ -45,33 +45,32 @@ class Crc64:
             crc = table[(crc ^ byte) & 255] ^ (crc >> 8)
         return crc ^ self._turn
 
-
     def _lanes(self, crc: int, data: bytes, lanes: int) -> int:
-    if not self._after_lane:
-        self._after_lane = _zeros_tables(self._table, _LANE)
-    state = 0
-    mask = (1 << (8 * lanes)) - 1
-    shift = 8 * lanes
-    planes = self._planes
-    from_bytes = int.from_bytes
-    for step in range(_LANE):
-        index = ((state & mask) ^ from_bytes(data[step::_LANE], "little")).to_bytes(lanes, "little")
-        state = from_bytes(b"".join([index.translate(plane) for plane in planes]), "little") ^ (state >> shift)
-    sums = state.to_bytes(8 * lanes, "little")
-    t0, t1, t2, t3, t4, t5, t6, t7 = self._after_lane
-    for lane in range(lanes):
-        crc = (
-            t0[crc & 255]
-            ^ t1[(crc >> 8) & 255]
-            ^ t2[(crc >> 16) & 255]
-            ^ t3[(crc >> 24) & 255]
-            ^ t4[(crc >> 32) & 255]
-            ^ t5[(crc >> 40) & 255]
-            ^ t6[(crc >> 48) & 255]
-            ^ t7[crc >> 56]
-            ^ from_bytes(sums[lane::lanes], "little")
-        )
-    return crc
+        if not self._after_lane:
+            self._after_lane = _zeros_tables(self._table, _LANE)
+        state = 0
+        mask = (1 << (8 * lanes)) - 1
+        shift = 8 * lanes
+        planes = self._planes
+        from_bytes = int.from_bytes
+        for step in range(_LANE):
+            index = ((state & mask) ^ from_bytes(data[step::_LANE], "little")).to_bytes(lanes, "little")
+            state = from_bytes(b"".join([index.translate(plane) for plane in planes]), "little") ^ (state >> shift)
+        sums = state.to_bytes(8 * lanes, "little")
+        t0, t1, t2, t3, t4, t5, t6, t7 = self._after_lane
+        for lane in range(lanes):
+            crc = (
+                t0[crc & 255]
+                ^ t1[(crc >> 8) & 255]
+                ^ t2[(crc >> 16) & 255]
+                ^ t3[(crc >> 24) & 255]
+                ^ t4[(crc >> 32) & 255]
+                ^ t5[(crc >> 40) & 255]
+                ^ t6[(crc >> 48) & 255]
+                ^ t7[crc >> 56]
+                ^ from_bytes(sums[lane::lanes], "little")
+            )
+        return crc
 
 
 def _zeros_tables(crc_table: List[int], length: int) -> List[List[int]]:
