@@ -1,0 +1,426 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Prove backups: which sets are due for which rung, climb, write down what was reached, tell it.
+
+Of a backup of our own, what was reached goes into the set's ``verified.json`` and, good or bad, into the ledger; a set that
+fails loses the rungs that it passed before. Of another tool's backups it goes into ``.opsrunner-verified.json`` in their root.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    backup_engines,
+    backup_ledger,
+    backup_manifest,
+    backup_options,
+    backup_scan,
+    backup_scratch,
+    backup_sets,
+    backup_verify_file,
+    backup_verify_set,
+)
+from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as options_of
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Engine
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_ledger import Ledger
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Rung
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets import BackupError, SetFolder
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_verify_set import Means, Stumble
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import (
+    Finding,
+    Message,
+    finding,
+    message,
+    printable,
+    utc_now,
+    worst,
+)
+from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, unknown_name
+
+#: Record of other tools' backups, in their root.
+STATE = ".opsrunner-verified.json"
+ALL = "all"
+#: A little early is on time: a daily run does not begin at the same second.
+_EARLY = 0.04
+
+
+class Asked(NamedTuple):
+    """What is to be verified. ``rung``: to this rung whatever is due, None for what is due; ``sets``: ``newest``, ``all``, or names."""
+
+    backups: List[Backup]
+    rung: Optional[int]
+    sets: List[str]
+    force: bool
+
+
+class Proved(NamedTuple):
+    """What became of a set. ``rung``: reached now, or before when nothing was due; ``asked``: None when nothing was due."""
+
+    backup: str
+    name: str
+    asked: Optional[int]
+    rung: int
+    seconds: float
+    problem: Optional[str]
+
+
+class Results(NamedTuple):
+    """``findings``: one a backup; ``proved``: every set looked at; ``changed``: something was written down, or would be."""
+
+    findings: List[Finding]
+    proved: List[Proved]
+    changed: bool
+
+
+def parse(options: Mapping[str, Any]) -> Asked:
+    """Read the module's options. Raises OptionError."""
+    backups = backup_options.parse(options.get("backups"))
+    names = [backup.name for backup in backups]
+    only = list(options.get("only") or ())
+    for at, name in enumerate(only):
+        if name not in names:
+            raise unknown_name("only[%d]" % at, str(name), names, "backup")
+    rung = options.get("rung")
+    if rung is not None:
+        rung = options_of.whole(rung, "rung")
+        if not 1 <= rung <= 5:
+            raise OptionError("rung", "%d is none of the rungs 1 to 5" % rung)
+    sets = [str(name) for name in options.get("sets") or [backup_sets.NEWEST]]
+    return Asked([backup for backup in backups if not only or backup.name in only], rung, sets, bool(options.get("force")))
+
+
+def run(
+    asked: Asked,
+    check_mode: bool = False,
+    clock: Callable[[], float] = time.time,
+    engines: Callable[[str], Engine] = backup_engines.engine,
+) -> Results:
+    """Verify what is due. A backup that fails holds up no other."""
+    findings: List[Finding] = []
+    proved: List[Proved] = []
+    changed = False
+    for backup in asked.backups:
+        started = time.monotonic()
+        job = (_Sets if backup.kind == "set" else _Foreign)(backup, asked, check_mode, clock, engines)
+        try:
+            job.run()
+        except (BackupError, OSError) as error:
+            job.lines.append(("unknown", message("backup_verify.root", name=backup.name, reason=_reason(error))))
+        found = job.finding()
+        found["duration_ms"] = round((time.monotonic() - started) * 1000, 1)
+        findings.append(found)
+        proved += job.proved
+        changed = changed or job.changed
+    return Results(findings, proved, changed)
+
+
+def _reason(error: Exception) -> str:
+    return error.text if isinstance(error, BackupError) else getattr(error, "strerror", None) or str(error)
+
+
+def due(verify: Mapping[int, float], passed: Sequence[Rung], now: float) -> int:
+    """The highest rung whose time has come, 0 for none. Who passed a rung passed those below it."""
+    for rung in sorted(verify, reverse=True):
+        last = max((one.at for one in passed if one.rung >= rung), default=None)
+        # A record from the future was made by a clock that was wrong.
+        if last is None or now - last >= verify[rung] * (1 - _EARLY) or last - now > backup_scan.FUTURE:
+            return rung
+    return 0
+
+
+class _Job:
+    """The verification of one backup."""
+
+    def __init__(
+        self, backup: Backup, asked: Asked, check_mode: bool, clock: Callable[[], float], engines: Callable[[str], Engine]
+    ) -> None:
+        self.backup, self.asked, self.check_mode, self.clock = backup, asked, check_mode, clock
+        scratch = backup.plan.drill.scratch
+        self.means = Means(backup.plan, scratch, engines=engines)
+        self.proved: List[Proved] = []
+        self.changed = False
+        self.lines: List[Tuple[str, Message]] = []
+        self.notes: List[str] = []
+        self.tools: Dict[str, str] = {}
+        self.wanted = 0
+
+    def run(self) -> None:
+        """Verify what is due."""
+        raise NotImplementedError
+
+    @property
+    def frequencies(self) -> Mapping[int, float]:
+        """How often each rung is climbed; the rung that counts as proof each time when nothing is said."""
+        return self.backup.plan.verify or {self.backup.verified_rung: 0.0}
+
+    def target(self, passed: Sequence[Rung], failed: bool) -> int:
+        """The rung that is to be climbed to now, 0 for none. What failed is tried again each time."""
+        if self.asked.rung is not None:
+            return self.asked.rung
+        if self.asked.force or failed:
+            return max(self.frequencies)
+        return due(self.frequencies, passed, self.clock())
+
+    def tell(self, name: str, target: int, rung: int, seconds: float, stumble: Optional[Stumble]) -> None:
+        """Keep what became of a set."""
+        self.wanted = max(self.wanted, target)
+        self.proved.append(Proved(self.backup.name, name, target, rung, round(seconds, 2), stumble.text if stumble else None))
+        params: Dict[str, Any] = {"name": self.backup.name, "set": name, "rung": rung, "asked": target, "seconds": round(seconds, 1)}
+        if stumble is None:
+            self.lines.append(("ok", message("backup_verify.passed", **params)))
+        elif stumble.hindered:
+            params.update(at=stumble.rung, reason=stumble.text)
+            self.lines.append(("warning" if rung >= 2 else "unknown", message("backup_verify.hindered", **params)))
+        else:
+            params.update(at=stumble.rung, reason=stumble.text)
+            self.lines.append(("critical", message("backup_verify.failed", **params)))
+
+    def kept(self, name: str, rung: int, at: Optional[float]) -> None:
+        """Nothing is due for a set."""
+        self.proved.append(Proved(self.backup.name, name, None, rung, 0.0, None))
+        age = max(0, round(self.clock() - at)) if at is not None else 0
+        self.lines.append(("ok", message("backup_verify.not_due", name=self.backup.name, set=name, rung=rung, age=age)))
+
+    def would(self, name: str, target: int) -> None:
+        """Check mode: what would be climbed."""
+        self.changed = True
+        self.proved.append(Proved(self.backup.name, name, target, 0, 0.0, None))
+        self.lines.append(("ok", message("backup_verify.would", name=self.backup.name, set=name, asked=target)))
+
+    def finding(self) -> Finding:
+        """The backup's finding: the worst of what was found."""
+        backup = self.backup
+        status = worst(status for status, _text in self.lines)
+        told = [text for found, text in self.lines if found == status]
+        done = [one for one in self.proved if one.asked is not None]
+        if not told:
+            text = message("backup_verify.nothing", name=backup.name, root=backup.root)
+            status = "warning"
+        elif len(told) == 1 or status != "ok" or self.check_mode or not done:
+            text = told[0]
+        else:
+            text = message("backup_verify.passed_all", name=backup.name, count=len(done), rung=min(one.rung for one in done))
+        rungs = [one.rung for one in self.proved if one.asked is None or not self.check_mode]
+        evidence = {
+            "verify_sets": ["%s: %d%s" % (one.name, one.rung, " (%s)" % one.problem if one.problem else "") for one in self.proved[:50]],
+            "verify_tools": ["%s %s" % pair for pair in sorted(self.tools.items())],
+            "backup_notes": self.notes[:20],
+        }
+        return finding(
+            "backup.%s.rung" % backup.name,
+            "backup",
+            status,
+            text,
+            value=min(rungs) if rungs else None,
+            evidence={name: seen for name, seen in evidence.items() if seen},
+            remedy=backup.remedy,
+        )
+
+
+class _Sets(_Job):
+    """Sets of our own."""
+
+    def run(self) -> None:
+        """Verify what is due."""
+        sets = backup_sets.listed(self.backup.root)
+        ledger = backup_ledger.read(self.backup.root)
+        if ledger.broken is not None:
+            self.lines.append(("critical", message("backup_verify.ledger", name=self.backup.name, line=ledger.broken)))
+        for one in self._chosen(sets):
+            passed, failed = self._state(one, sets, ledger)
+            target = self.target(passed, failed)
+            if not target:
+                last = max(passed, key=lambda rung: (rung.rung, rung.at))
+                self.kept(one.name, last.rung, last.at)
+            elif self.check_mode:
+                self.would(one.name, target)
+            else:
+                self._climb(one, ledger, target)
+
+    def _chosen(self, sets: Sequence[SetFolder]) -> List[SetFolder]:
+        if not sets:
+            return []
+        if self.asked.sets == [ALL]:
+            return list(sets)
+        # The newest, whether whole or not: a newest set that is not whole is what is to be told.
+        chosen = [sets[0] if wanted == backup_sets.NEWEST else backup_sets.choose(sets, wanted) for wanted in self.asked.sets]
+        return list({one.name: one for one in chosen}.values())
+
+    def _state(self, one: SetFolder, sets: Sequence[SetFolder], ledger: Ledger) -> Tuple[List[Rung], bool]:
+        """What counts as passed, and whether the set failed the last time.
+
+        How often a rung is climbed is a matter of the backup: with sets made daily and a rung climbed weekly, one set in seven
+        climbs. Asked for all sets, each has its own time.
+        """
+        lines = [entry for entry in ledger.entries if entry["what"] in ("verified", "drilled") and entry["set"] == one.name]
+        failed = bool(lines) and not lines[-1].get("passed")
+        if self.asked.sets == [backup_sets.NEWEST]:
+            return [rung for other in sets for rung in other.rungs], failed
+        return list(one.rungs), failed
+
+    def _climb(self, one: SetFolder, ledger: Ledger, target: int) -> None:
+        climbed = backup_verify_set.climb(one, ledger, target, self.means)
+        if climbed.gone:
+            self.notes.append("%s was removed meanwhile" % one.name)
+            return
+        now, stumble = self.clock(), climbed.stumble
+        self.notes += ["%s: %s" % (one.name, note) for note in climbed.notes]
+        self.tools.update(climbed.tools)
+        self.tell(one.name, target, climbed.rung, climbed.seconds, stumble)
+        data: Dict[str, Any] = {"passed": stumble is None or stumble.hindered, "rung": climbed.rung, "seconds": round(climbed.seconds, 2)}
+        if climbed.tools:
+            data["tools"] = climbed.tools
+        if stumble:
+            data.update(asked=target, at_rung=stumble.rung, artifact=stumble.artifact, reason=stumble.reason)
+        try:
+            backup_verify_set.record(one, climbed.rung, stumble, now)
+            if climbed.rung or not (stumble and stumble.hindered):
+                backup_ledger.append(self.backup.root, "verified", one.name, now, **data)
+            self.changed = True
+        except (BackupError, OSError) as error:
+            self.lines.append(("warning", message("backup_verify.unwritten", name=self.backup.name, set=one.name, reason=_reason(error))))
+
+
+class _Foreign(_Job):
+    """Files and folders that another tool has made."""
+
+    def run(self) -> None:
+        """Verify what is due."""
+        backup = self.backup
+        try:
+            listing = backup_scan.listing(backup.root, backup.pattern, backup.kind == "folder")
+        except OSError as error:
+            raise BackupError("missing", "%s cannot be listed: %s" % (backup.root, error.strerror or error)) from None
+        found = [one for one in listing.found if not backup_verify_file.is_sum(os.path.basename(one.name))]
+        state = _State(backup.root)
+        for one in self._chosen(found):
+            looks = self._looks(one)
+            passed, failed = state.of(one.name, looks)
+            if self.asked.sets == [backup_sets.NEWEST] and not failed:
+                passed = passed + state.everything(one.name)
+            target = min(3, self.target(passed, failed))
+            if not target:
+                last = max(passed, key=lambda rung: (rung.rung, rung.at))
+                self.kept(printable(one.name), last.rung, last.at)
+            elif self.check_mode:
+                self.would(printable(one.name), target)
+            else:
+                self._read(one, looks, target, state)
+        if self.changed and not self.check_mode:
+            state.write([one.name for one in found])
+
+    @property
+    def frequencies(self) -> Mapping[int, float]:
+        """Higher rungs than 3 cannot be had from what another tool has made."""
+        told = {rung: seconds for rung, seconds in self.backup.plan.verify.items() if rung <= 3}
+        return told or {min(3, self.backup.verified_rung): 0.0}
+
+    def _chosen(self, found: Sequence[backup_scan.Candidate]) -> List[backup_scan.Candidate]:
+        if not found or self.asked.sets == [ALL]:
+            return list(found)
+        chosen = []
+        for wanted in self.asked.sets:
+            match = found[0] if wanted == backup_sets.NEWEST else next((one for one in found if one.name == wanted), None)
+            if match is None:
+                from ansible_collections.opsrunner.runbook.plugins.module_utils.options import nearest
+
+                near = nearest(wanted, [one.name for one in found]) or found[0].name
+                raise BackupError("not_found", "there is no backup %r; the nearest is %s" % (wanted, printable(near)))
+            chosen.append(match)
+        return chosen
+
+    def _looks(self, one: backup_scan.Candidate) -> List[int]:
+        """What changes when the backup does: its size and its last change."""
+        if not one.folder:
+            told = os.stat(one.path)
+            return [told.st_size, int(told.st_mtime)]
+        counted = backup_scan.contents(one.path, time.monotonic() + 60)
+        return [counted.size, int(counted.latest)]
+
+    def _read(self, one: backup_scan.Candidate, looks: List[int], target: int, state: _State) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        started = time.monotonic()
+        files = _files(one.path) if one.folder else [one.path]
+        with backup_scratch.place(self.means.scratch, self.notes.append) as scratch, ThreadPoolExecutor(
+            max_workers=self.backup.plan.workers
+        ) as pool:
+            read = list(pool.map(lambda path: backup_verify_file.read_file(path, target, scratch, self.backup.plan.limits), files))
+        if one.folder:
+            # A folder of files may hold an empty one, but not only those.
+            kept = [(path, item) for path, item in zip(files, read) if os.path.getsize(path)]
+            files, read = [path for path, _item in kept], [item for _path, item in kept]
+        stumble: Optional[Stumble] = None
+        rung = target
+        if not read:
+            stumble, rung = Stumble(1, None, "holds nothing"), 0
+        stumbles = backup_verify_set.first([item.stumble for item in read])
+        if stumbles:
+            stumble, rung = stumbles, min(item.rung for item in read)
+        unsummed = [os.path.basename(path) for path, item in zip(files, read) if not item.summed]
+        if unsummed and target > 1 and not stumble:
+            more = " and %d more" % (len(unsummed) - 3) if len(unsummed) > 3 else ""
+            self.notes.append("%s has no check sum: it was read to its end, no more" % (", ".join(map(printable, unsummed[:3])) + more))
+        self.tell(printable(one.name), target, rung, time.monotonic() - started, stumble)
+        state.put(one.name, looks, rung, stumble, self.clock())
+        self.changed = True
+
+
+def _files(folder: str) -> List[str]:
+    """The plain files in a folder, those that hold sums left aside."""
+    found = []
+    for here, _folders, names in os.walk(folder):
+        paths = [os.path.join(here, name) for name in names if not backup_verify_file.is_sum(name) and name != STATE]
+        found += [path for path in paths if os.path.isfile(path) and not os.path.islink(path)]
+    return sorted(found)
+
+
+class _State:
+    """What was proved of another tool's backups."""
+
+    def __init__(self, root: str) -> None:
+        self.path = os.path.join(root, STATE)
+        self.files: Dict[str, Dict[str, Any]] = {}
+        import json
+
+        try:
+            told = json.loads(backup_manifest.read_file(self.path).decode("utf-8"))
+            self.files = {name: item for name, item in told["files"].items() if isinstance(item["looks"], list) and self._rungs(item)}
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, backup_manifest.ManifestError):
+            self.files = {}  # it is written anew
+
+    @staticmethod
+    def _rungs(item: Mapping[str, Any]) -> List[Rung]:
+        return [Rung(int(rung["rung"]), backup_manifest.parse_time(rung["at"])) for rung in item["rungs"]] or [Rung(0, 0.0)]
+
+    def of(self, name: str, looks: List[int]) -> Tuple[List[Rung], bool]:
+        """What a backup has passed as it is now, and whether it failed the last time."""
+        item = self.files.get(name)
+        if not item or item["looks"] != looks:
+            return [], False
+        return self._rungs(item), bool(item.get("failed"))
+
+    def everything(self, but: str) -> List[Rung]:
+        """What all others have passed."""
+        return [rung for name, item in self.files.items() if name != but for rung in self._rungs(item)]
+
+    def put(self, name: str, looks: List[int], rung: int, stumble: Optional[Stumble], now: float) -> None:
+        """Keep what a backup reached."""
+        item: Dict[str, Any] = {"looks": looks, "rungs": [{"rung": number, "at": utc_now(now)} for number in range(1, rung + 1)]}
+        if stumble and not stumble.hindered:
+            item["failed"] = {"rung": stumble.rung, "at": utc_now(now), "reason": stumble.text}
+        self.files[name] = item
+
+    def write(self, there: Sequence[str]) -> None:
+        """Write it down, of the backups that are still there. Raises OSError."""
+        import json
+
+        told = {"schema": 1, "files": {name: self.files[name] for name in sorted(self.files) if name in set(there)}}
+        backup_sets.write_synced(self.path, (json.dumps(told, ensure_ascii=True, indent=1) + "\n").encode("ascii"))

@@ -1,0 +1,249 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Trial restores: a set is restored into a scratch place, what is there is compared with the manifest, and it is timed.
+
+The time of the restore is the recovery time (RTO), the age of the set's data the loss if the source were gone now (RPO).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    backup_engines,
+    backup_ledger,
+    backup_options,
+    backup_scratch,
+    backup_sets,
+    backup_verify_set,
+)
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Drilled, Engine
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Manifest
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets import BackupError, SetFolder
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_verify_set import Climb, Means
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Finding, Message, finding, message
+from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, unknown_name
+from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import judge
+
+#: What stays free on the scratch place's disk beside the restored data.
+_SPARE = 64 * 1024 * 1024
+
+
+class Asked(NamedTuple):
+    """What is to be drilled. ``set``: as :func:`backup_sets.choose` takes it."""
+
+    backups: List[Backup]
+    set: str
+
+
+class Result(NamedTuple):
+    """What became of a backup. ``rto``, ``rpo``: seconds; None when nothing was restored."""
+
+    backup: str
+    set: Optional[str]
+    rung: int
+    rto: Optional[float]
+    rpo: Optional[float]
+    counts: Dict[str, Dict[str, int]]
+    changed: bool
+    findings: List[Finding]
+
+
+def parse(options: Mapping[str, Any]) -> Asked:
+    """Read the module's options. Raises OptionError."""
+    given = backup_options.parse(options.get("backups"))
+    only = list(options.get("only") or ())
+    names = [backup.name for backup in given if backup.kind == "set"]
+    for at, name in enumerate(only):
+        if name not in names:
+            if name in [backup.name for backup in given]:
+                raise OptionError("only[%d]" % at, "%r has no sets: what another tool has made cannot be restored on trial" % name)
+            raise unknown_name("only[%d]" % at, str(name), names, "backup")
+    backups = [backup for backup in given if backup.name in (only or names)]
+    for at, backup in enumerate(given):
+        wrong = conflict(backup) if backup in backups else None
+        if wrong:
+            raise OptionError("backups[%d].drill.scratch" % at, wrong)
+    return Asked(backups, str(options.get("set") or backup_sets.NEWEST))
+
+
+def conflict(backup: Backup, resolve: Callable[[str], str] = os.path.normpath) -> Optional[str]:
+    """Why a backup's scratch place is one with its source or its root. On the host links count: ``resolve`` is ``realpath`` there."""
+    scratch = resolve(backup.plan.drill.scratch)
+    places = [(backup.root, "the backup's root")]
+    for plan in backup.plan.artifacts:
+        places += [(path, "a source of %s" % plan.name) for path in plan.spec.get("paths") or ()]
+    for path, what in places:
+        real = resolve(path)
+        # What is restored below a source would be in the next backup; all is below /, which only excludes can help.
+        if real != "/" and (scratch + "/").startswith(real + "/"):
+            return "%s is in %s, which is %s: a drill restores beside, never into it" % (backup.plan.drill.scratch, path, what)
+    return None
+
+
+def run(
+    asked: Asked,
+    check_mode: bool = False,
+    clock: Callable[[], float] = time.time,
+    engines: Callable[[str], Engine] = backup_engines.engine,
+) -> List[Result]:
+    """Drill each backup; one that fails holds up no other."""
+    return [_Drill(backup, asked.set, clock, engines).tell(check_mode) for backup in asked.backups]
+
+
+def kinds(counts: Mapping[str, int]) -> Dict[str, int]:
+    """Counts added up by their kind: rows, tables, files."""
+    sums: Dict[str, int] = {}
+    for name, count in counts.items():
+        kind = name.partition(".")[0]
+        sums[kind] = sums.get(kind, 0) + count
+    return sums
+
+
+class _Drill:
+    """The drill of one backup."""
+
+    def __init__(self, backup: Backup, wanted: str, clock: Callable[[], float], engines: Callable[[str], Engine]) -> None:
+        self.backup, self.wanted, self.clock = backup, wanted, clock
+        self.means = Means(backup.plan, backup.plan.drill.scratch, engines=engines)
+        self.findings: List[Finding] = []
+        self.notes: List[str] = []
+
+    def text(self, identifier: str, **params: Any) -> Message:
+        """A message that names the backup."""
+        return message("drill." + identifier, name=self.backup.name, **params)
+
+    def add(self, what: str, status: str, text: Message, **more: Any) -> None:
+        """A finding about the backup."""
+        check = "backup.%s.%s" % (self.backup.name, what)
+        self.findings.append(finding(check, "backup", status, text, remedy=self.backup.remedy, **more))
+
+    def tell(self, check_mode: bool) -> Result:
+        """Drill, and tell what became of it."""
+        try:
+            sets = backup_sets.listed(self.backup.root)
+            one = backup_sets.choose(sets, self.wanted, self.backup.verified_rung)
+            self._room(one)
+            if check_mode:
+                return self._would(one)
+            return self._drill(one)
+        except BackupError as error:
+            self.add("drill", "unknown" if error.code in ("denied", "space") else "critical", self.text("not", reason=error.text))
+        except OSError as error:
+            self.add("drill", "unknown", self.text("not", reason=str(error)))
+        return Result(self.backup.name, None, 0, None, None, {}, False, self.findings)
+
+    def _room(self, one: SetFolder) -> None:
+        """Whether the scratch place is none of the source's and has the space. Raises BackupError."""
+        wrong = conflict(self.backup, os.path.realpath)
+        if wrong:
+            raise BackupError("same", wrong)
+        need = needed(one.manifest) + _SPARE
+        folder = self.backup.plan.drill.scratch
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder) or "/"
+        told = os.statvfs(folder)
+        free = told.f_bavail * told.f_frsize
+        if free < need:
+            raise BackupError("space", "%s has %d MB free, and the restore needs %d MB" % (folder, free >> 20, need >> 20))
+
+    def _would(self, one: SetFolder) -> Result:
+        scratch = self.backup.plan.drill.scratch
+        left = [os.path.join(scratch, name) for name in backup_scratch.sweep(scratch, look_only=True)]
+        artifacts = [
+            "%s (%s, %d B)" % (artifact.file, artifact.engine, artifact.size)
+            for artifact in (one.manifest.artifacts if one.manifest else ())
+        ]
+        evidence = {"drill_scratch": scratch, "drill_left": left, "drill_artifacts": artifacts}
+        self.add(
+            "drill",
+            "ok",
+            self.text("would", set=one.name, count=len(artifacts), scratch=scratch),
+            evidence={name: seen for name, seen in evidence.items() if seen},
+        )
+        return Result(self.backup.name, one.name, 0, None, None, {}, True, self.findings)
+
+    def _drill(self, one: SetFolder) -> Result:
+        ledger = backup_ledger.read(self.backup.root)
+        climbed = backup_verify_set.climb(one, ledger, 5, self.means)
+        now = self.clock()
+        self.notes += climbed.notes
+        rto = round(climbed.restore_seconds, 2) if climbed.rung >= 4 else None
+        rpo = round(max(0.0, now - climbed.manifest.start)) if climbed.manifest else None
+        counts = {file: dict(drilled.counts) for file, drilled in climbed.drilled.items()}
+        self._judge(one, climbed, rto, ledger.broken)
+        self._judge_targets(one, rto, rpo)
+        self._write_down(one, climbed, now, rto, rpo)
+        return Result(self.backup.name, one.name, climbed.rung, rto, rpo, counts, True, self.findings)
+
+    def _judge(self, one: SetFolder, climbed: Climb, rto: Optional[float], broken: Optional[int]) -> None:
+        stumble = climbed.stumble
+        evidence: Dict[str, Any] = {
+            "backup_set": one.path,
+            "drill_counts": [_told(file, drilled) for file, drilled in sorted(climbed.drilled.items())],
+            "verify_tools": ["%s %s" % pair for pair in sorted(climbed.tools.items())],
+            "backup_notes": self.notes,
+        }
+        evidence = {name: seen for name, seen in evidence.items() if seen}
+        if broken is not None:
+            status, text = "critical", message("backup_verify.ledger", name=self.backup.name, line=broken)
+        elif stumble is None:
+            status, text = "ok", self.text("ok", set=one.name, seconds=rto, count=len(climbed.drilled))
+        elif stumble.hindered:
+            # Restored without a failure, but with nothing to compare with.
+            status = "warning" if climbed.rung >= 4 else "unknown"
+            text = self.text("hindered", set=one.name, at=stumble.rung, reason=stumble.text)
+        else:
+            status, text = "critical", self.text("failed", set=one.name, at=stumble.rung, reason=stumble.text)
+        self.add("drill", status, text, value=climbed.rung, evidence=evidence, duration_ms=climbed.seconds * 1000)
+
+    def _judge_targets(self, one: SetFolder, rto: Optional[float], rpo: Optional[float]) -> None:
+        drill = self.backup.plan.drill
+        pairs: Sequence[Tuple[str, Optional[float], Optional[float]]] = (("rto", rto, drill.rto), ("rpo", rpo, drill.rpo))
+        for what, value, target in pairs:
+            if value is None:
+                continue
+            limit = None if target is None else "%.15g" % target
+            status = judge(value, limit)
+            if target is None:
+                text = self.text(what + ".known", set=one.name, value=value)
+            else:
+                text = self.text(what + ".ok" if status == "ok" else what, set=one.name, value=value, target=target)
+            self.add(what, status, text, value=value, unit="s", warning=limit)
+
+    def _write_down(self, one: SetFolder, climbed: Climb, now: float, rto: Optional[float], rpo: Optional[float]) -> None:
+        stumble = climbed.stumble
+        sums: Dict[str, int] = {}
+        for drilled in climbed.drilled.values():
+            for kind, count in kinds(drilled.counts).items():
+                sums[kind] = sums.get(kind, 0) + count
+        data: Dict[str, Any] = {"passed": stumble is None, "rung": climbed.rung, "rto": rto, "rpo": rpo, "counts": sums}
+        data["seconds"] = round(climbed.seconds, 2)
+        if climbed.tools:
+            data["tools"] = climbed.tools
+        if stumble:
+            data.update(at_rung=stumble.rung, artifact=stumble.artifact, reason=stumble.reason)
+        try:
+            backup_verify_set.record(one, climbed.rung, stumble, now)
+            backup_ledger.append(self.backup.root, "drilled", one.name, now, **data)
+        except (BackupError, OSError) as error:
+            reason = error.text if isinstance(error, BackupError) else str(error)
+            text = message("backup_verify.unwritten", name=self.backup.name, set=one.name, reason=reason)
+            self.add("drill.record", "warning", text)
+
+
+def needed(manifest: Optional[Manifest]) -> int:
+    """Bytes that a restore into the scratch place takes, as far as the manifest tells."""
+    total = 0
+    for artifact in manifest.artifacts if manifest else ():
+        told = artifact.counts.get("bytes") or artifact.source.get("bytes") or 0
+        total += max(artifact.size, told if isinstance(told, int) else 0)
+    return total
+
+
+def _told(file: str, drilled: Drilled) -> str:
+    return "%s: %s" % (file, ", ".join("%s %d" % pair for pair in sorted(kinds(drilled.counts).items())))
