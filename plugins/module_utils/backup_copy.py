@@ -50,13 +50,7 @@ def _record(folder: str, entry: Mapping[str, Any]) -> None:
     except (OSError, ValueError, KeyError, TypeError, backup_manifest.ManifestError):
         known = []
     known = [item for item in known if isinstance(item, dict) and item.get("name") != entry["name"]] + [dict(entry)]
-    temporary = path + ".new"
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump({"schema": 1, "copies": known}, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    backup_sets.write_synced(path, json.dumps({"schema": 1, "copies": known}, indent=1).encode() + b"\n")
 
 
 def _items(found: Any) -> List[Item]:
@@ -192,18 +186,10 @@ def _fetch(backup: Backup, copy: Copy, far: Store, name: str, final: str, now: C
                 if backup_stream.digest(os.path.join(partial, artifact.file)).sha256 != artifact.sha256:
                     raise CopyError("differs", "%s has not the manifest's sha256" % artifact.file)
             _record(partial, {"name": copy.name, "at": utc_now(now()), "objects": len(manifest.artifacts) + 1, "bytes": manifest.size})
-            _sync(partial)
+            backup_sets.sync_folder(partial)
             os.rename(partial, final)
-            _sync(backup.root)
+            backup_sets.sync_folder(backup.root)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         backup_ledger.append(backup.root, "fetched", name, now(), copy=copy.name, manifest_sha256=hashlib.sha256(data).hexdigest())
-
-
-def _sync(folder: str) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
