@@ -16,8 +16,21 @@ from collections import Counter
 from typing import Any
 
 MAX_LINE = 1024 * 1024
-LEVELS = {"ERR": "ERROR", "WARN": "WARNING", "CRIT": "CRITICAL", "50": "ERROR", "40": "WARNING", "30": "INFO", "60": "FATAL"}
+LEVELS = {
+    "ERR": "ERROR",
+    "SEVERE": "ERROR",
+    "TRACEBACK": "ERROR",
+    "WARN": "WARNING",
+    "CRIT": "CRITICAL",
+    "EMERG": "EMERGENCY",
+    "50": "ERROR",
+    "40": "WARNING",
+    "30": "INFO",
+    "60": "FATAL",
+}
 ERROR_LEVELS = {"ERROR", "CRITICAL", "FATAL", "ALERT", "EMERGENCY", "PANIC"}
+MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+NOW = datetime.datetime.fromtimestamp(1772360000, datetime.timezone.utc)
 ERROR_WORDS = {"error", "err", "fail", "failed", "failure", "timeout", "critical", "fatal"}
 
 
@@ -109,6 +122,16 @@ def as_time(text: str | None) -> float | None:
                 return None
             offset = (int(digits[:2]) * 60 + int(digits[2:])) * 60 * (-1 if zone[0] == "-" else 1)
         return start.timestamp() - offset + seconds
+    found = re.fullmatch(r"([A-Z][a-z]{2}) ([ 0-9][0-9]) (\d\d):(\d\d):(\d\d)", text, re.ASCII)
+    if found and found[1] in MONTHS:
+        # Without a year: the last one in which it is not to come.
+        for year in range(NOW.year + 1, NOW.year - 8, -1):
+            try:
+                start = datetime.datetime(year, MONTHS.index(found[1]) + 1, int(found[2]), int(found[3]), int(found[4]), tzinfo=NOW.tzinfo)
+            except ValueError:
+                continue
+            if int(found[5]) <= 60 and start.timestamp() + int(found[5]) <= NOW.timestamp() + 86400:
+                return start.timestamp() + int(found[5])
     if re.fullmatch(r"[0-9]{9,19}(\.[0-9]+)?([eE]\+?[0-9]{1,2})?", text):
         number = float(text)
         for low, high, scale in ((1e8, 1e11, 1), (1e11, 1e14, 1e3), (1e14, 1e17, 1e6), (1e17, 1e20, 1e9)):
@@ -128,8 +151,16 @@ def reference(
     since: float | None = None,
     until: float | None = None,
     continuation: Any = None,
+    patterns: dict[str, str] | None = None,
+    fold: Any = None,
+    is_json: bool = False,
 ) -> dict[str, Any]:
-    """The figures of a whole file. ``read``: a line's text to a mapping of fields, or None."""
+    """The figures of a whole file. ``read``: a line's text to a mapping of fields, or None; ``fold``: a message to its signature."""
+    looks: dict[str, dict[str, Any]] = {
+        name: {"count": 0, "ever": 0, "untimed": 0, "bad": 0, "values": [], "seen": []} for name in patterns or {}
+    }
+    signatures: Counter[str] = Counter()
+    seconds: Counter[int] = Counter()
     out: Counter[str] = Counter()
     levels: Counter[str] = Counter()
     statuses: Counter[str] = Counter()
@@ -158,6 +189,10 @@ def reference(
             continue
         text = raw.decode("utf-8", "replace")
         record = read(text)
+        message = None if record is None else as_text(first(record, roles["message"]))
+        when = None if record is None else as_time(as_text(first(record, roles["time"])))
+        for name, pattern in (patterns or {}).items():
+            look(looks[name], pattern, text, message, when, is_json=is_json, since=since, until=until)
         if record is None:
             if partial and number == len(lines) - 1:
                 out["partial"] += 1
@@ -204,6 +239,10 @@ def reference(
             message = as_text(first(record, roles["message"])) or ""
             identifier = as_text(first(record, roles["id"]))
             name = level or (status or "")[:200]
+            if fold is not None:
+                signatures[(status[:200] + " " if level is None and status is not None else "") + fold(message)] += 1
+            if time is not None:
+                seconds[math.floor(time)] += 1
             errors.append(
                 (-math.inf if time is None else time, f"{name} {message[:500]}" + (f" [{identifier[:200]}]" if identifier else ""))
             )
@@ -230,6 +269,9 @@ def reference(
         counts={name: dict(counter) for name, counter in counts.items()},
         first=min(times, default=None),
         last=max(times, default=None),
+        signatures=dict(signatures),
+        seconds=dict(seconds),
+        patterns=looks,
         newest=[text for time, text in sorted(errors, reverse=True) if time != -math.inf][:10],
         fields={},
     )
@@ -249,6 +291,44 @@ def reference(
             "slow_count": sum(value > slow for value in ordered) if slow is not None else 0,
         }
     return result
+
+
+def look(
+    into: dict[str, Any],
+    pattern: str,
+    line: str,
+    message: str | None,
+    time: float | None,
+    is_json: bool,
+    since: float | None,
+    until: float | None,
+) -> None:
+    """One pattern in one line: in the whole of it, and where it asks for a beginning in the message too."""
+    shown = message if is_json and message is not None else line
+    found = re.search(pattern, shown)
+    if found is None and not is_json and "^" in pattern:
+        shown = message or ""
+        found = re.search(pattern, shown)
+    if found is None:
+        return
+    into["ever"] += 1
+    if time is None:
+        into["untimed"] += 1
+    else:
+        into["seen"].append((time, shown[:500]))
+    if (since is not None or until is not None) and (time is None or (since or 0) > time or (until is not None and time >= until)):
+        return
+    into["count"] += 1
+    value = found.groupdict().get("value")
+    if value is not None:
+        try:
+            number = float(value.replace(",", ""))
+        except ValueError:
+            number = math.nan
+        if math.isfinite(number):
+            into["values"].append(number)
+        else:
+            into["bad"] += 1
 
 
 def _sum(values: list[float]) -> float | None:

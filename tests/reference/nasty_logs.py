@@ -144,6 +144,10 @@ def batch_line(r: random.Random, plain: float = 0.8) -> str:
     message = pick(
         ("BATCH PROCESS COMPLETED SUCCESSFULLY", "Total duration: 12.5 seconds", "failed for USER17", "x - y - ERROR - z", "", "완료")
     )
+    if r.random() < 0.5:
+        message = pick(MESSAGES)
+    if not ordinary and r.random() < 0.5:
+        time = plain_time(r, False)
     if not ordinary and r.random() < 0.3:
         return pick(
             (
@@ -157,7 +161,118 @@ def batch_line(r: random.Random, plain: float = 0.8) -> str:
     return f"{time} - {pick(('app', 'app.db', 'a b'))} - {level} - {message}"
 
 
-MAKERS = {"json": json_line, "combined": access_line, "common": access_line, "batch": batch_line}
+MESSAGES = (
+    "BATCH PROCESS COMPLETED SUCCESSFULLY",
+    "Total duration: 12.5 seconds",
+    "Total duration: fast",
+    "response time: 312 ms",
+    "response time: 1,200 ms, response time: 7 ms",
+    "response time: " + "9" * 400,
+    "failed for USER17 after 31 ms",
+    "failed for USER99 after 4 ms",
+    "x - app - ERROR - y",
+    "2026-03-01 10:00:00,000 - app - ERROR - within",
+    " led by a space",
+    "ERROR at the beginning",
+    "[ERROR] in brackets",
+    "ERRATIC, INFOrmation, terrors and warnings",
+    "panic: error",
+    "",
+    "-",
+    "완료 response time: 5",
+    "x" * 700,
+)
+
+
+def plain_time(r: random.Random, ordinary: bool, fraction: str = ",") -> str:
+    """A time of a plain log: mostly rising, sometimes going back, strange or none."""
+    minute, second = r.randrange(60), r.randrange(60)
+    if not ordinary:
+        return r.choice(
+            (
+                f"2026-03-01 10:{minute:02d}:{second:02d}",
+                f"2026-03-01 10:{minute:02d}:{second:02d}.5",
+                f"2026-03-01T10:{minute:02d}:{second:02d}{fraction}123Z",
+                f"2026-03-01 10:{minute:02d}:{second:02d}{fraction}123+09:00",
+                f"2026-03-01 10:{minute:02d}:{second:02d}{fraction}123 UTC",
+                f"2026-03-01 10:{60 + minute % 40}:{second:02d}{fraction}123",
+                f"2026-03-01 10:{minute:02d}:{60 + second % 40}{fraction}123",
+                f"2026-03-01 10:{minute:02d}:60{fraction}000",
+                f"2026-03-01 {24 + minute % 10}:10:00{fraction}123",
+                f"2026-02-29 10:{minute:02d}:00{fraction}123",
+                f"2026-13-01 10:{minute:02d}:00{fraction}123",
+                f"2025-12-31 23:{minute:02d}:{second:02d}{fraction}123",
+                f"2026-03-01 1x:{minute:02d}:{second:02d}{fraction}123",
+                f"2026-03-01 10:{minute:02d}:{second:02d}{fraction}",
+                f"10:{minute:02d}:{second:02d}",
+                "",
+            )
+        )
+    return f"2026-03-01 10:{minute:02d}:{second:02d}{fraction}{r.randrange(1000):03d}"
+
+
+def leveled_line(r: random.Random, plain: float = 0.8) -> str:
+    """One line of a plain log: time, level, message, in one of the usual dresses."""
+    ordinary = r.random() < plain
+    level = r.choice(("INFO", "INFO", "INFO", "WARN", "ERROR")) if ordinary else r.choice(("INFO", "FATAL", "info", "ERRORS", "", "TRACE"))
+    message = r.choice(MESSAGES)
+    time = plain_time(r, ordinary or r.random() < 0.5)
+    dress = (
+        r.choice(("{0} {1} {2}", "{0} {1} {2}", "{0} [{1}] {2}"))
+        if ordinary
+        else r.choice(
+            (
+                "[{0}] {1}: {2}",
+                "{0}, [main] {1} {2}",
+                "{0} [w-1] [{1}] {2}",
+                "{0} {1}  {2}",
+                "{0} {1}{2}",
+                "{0} ({1}) {2}",
+                "{0} [] {1} {2}",
+                "{2}",
+            )
+        )
+    )
+    return dress.format(time, level, message)
+
+
+def nginx_line(r: random.Random, plain: float = 0.8) -> str:
+    """One line of an error log of nginx."""
+    ordinary = r.random() < plain
+    time = plain_time(r, ordinary or r.random() < 0.5, ".").split(".")[0].replace("-", "/")
+    level = r.choice(("error", "warn", "notice", "crit")) if ordinary else r.choice(("error", "ERROR", "", "emerg"))
+    return f"{time} [{level}] {r.choice(MESSAGES)}"
+
+
+def syslog_line(r: random.Random, plain: float = 0.8) -> str:
+    """One line of a syslog, or of a log that has a time and a message only."""
+    ordinary = r.random() < plain
+    time = (
+        plain_time(r, ordinary, ".")
+        if r.random() < 0.3
+        else f"Mar {r.choice((' 1', ' 1', '28'))} 09:{r.randrange(60):02d}:{r.randrange(60):02d}"
+    )
+    who = r.choice(("app[17]: ", "cron: ", "app[18]: ")) if ordinary else r.choice(("app[x]: ", ": ", "app ", "", "a b: "))
+    level = r.choice(("", "", "ERROR ", "INFO: ", "WARNING: ")) if ordinary else r.choice(("error ", "ERROR", "CRIT: "))
+    return f"{time} host {who}{level}{r.choice(MESSAGES)}"
+
+
+def text_line(r: random.Random, plain: float = 0.8) -> str:
+    """One line of anything."""
+    return r.choice((batch_line, leveled_line, syslog_line, nginx_line))(r, plain) if r.random() < 0.5 else r.choice(MESSAGES)
+
+
+MAKERS = {
+    "json": json_line,
+    "combined": access_line,
+    "common": access_line,
+    "batch": batch_line,
+    "leveled": leveled_line,
+    "nginx_error": nginx_line,
+    "syslog": syslog_line,
+    "timed": syslog_line,
+    "text": text_line,
+}
 
 
 def nasty_log(form: str, seed: int, lines: int, plain: float = 0.7) -> bytes:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[4]))
 from tests.reference import log_judge, nasty_logs
 
-FORMS = ("json", "combined", "common", "batch")
+FORMS = tuple(nasty_logs.MAKERS)
 
 
 @pytest.mark.parametrize("form", FORMS)
