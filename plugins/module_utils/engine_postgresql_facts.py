@@ -203,7 +203,8 @@ def database(session: Session, name: str) -> Dict[str, Any]:
     if row.get("datacl") is not None:
         privileges = session.rows(
             "SELECT CASE WHEN a.grantee = 0 THEN NULL ELSE pg_get_userbyid(a.grantee) END AS role, a.privilege_type AS what, "
-            "a.is_grantable AS further FROM pg_database d CROSS JOIN aclexplode(d.datacl) a WHERE d.datname = %s ORDER BY 1, 2" % where
+            "a.is_grantable AS further FROM pg_database d CROSS JOIN aclexplode(d.datacl) WITH ORDINALITY a WHERE d.datname = %s "
+            "ORDER BY a.ordinality" % where
         )
     settings = session.rows(
         "SELECT CASE WHEN s.setrole = 0 THEN NULL ELSE pg_get_userbyid(s.setrole) END AS role, c.item FROM pg_db_role_setting s "

@@ -101,7 +101,6 @@ def test_tables_are_replaced_in_one_transaction_and_given_back(server: Server, a
         restorer.unstage()
         restorer.discard()
     server.sql(awkward, "DELETE FROM audit")
-    server.sql(awkward, "INSERT INTO audit SELECT 1 FROM generate_series(1, 50)")
     # A sequence that has gone on stays there: it gives no number a second time.
     server.sql(awkward, "SELECT setval('all_bytes_id_seq', 1001), setval('\"UPPER_id_seq\"', 120)")
     assert server.text(awkward) == before
@@ -333,7 +332,7 @@ def test_a_restore_that_breaks_touches_nothing(server: Server, awkward: str, tmp
         (made.artifact._replace(source={**source, "extensions": {"nowhere": "1"}}), made.stored, "extension nowhere"),
         (made.artifact._replace(source={**source, "roles": ["nobody_here"]}), made.stored, "role nobody_here"),
         (made.artifact._replace(server_version="99.1"), made.stored, "version"),
-        (made.artifact._replace(compression="none"), Stored(str(cut)), ""),
+        (made.artifact._replace(compression="none"), Stored(str(cut)), "pg_restore"),
     ]
     cut.write_bytes(raw[: len(raw) // 2])
     for at, (artifact, stored, match) in enumerate(wrongs):
