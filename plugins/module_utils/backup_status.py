@@ -252,6 +252,7 @@ def status_of(
     _judge_complete(judged, newest, older, listing)
     if backup.kind == "set":
         _judge_verified(judged, items)
+    _judge_outlook(judged, items, len(listing.found), answer)
     if backup.min_count is not None:
         count = len(listing.found)
         text = judged.text("count.ok" if count >= backup.min_count else "count", value=count, least=backup.min_count, root=backup.root)
@@ -384,6 +385,22 @@ def _judge_verified(judged: _Judge, items: Sequence[Item]) -> None:
         "verified.ok" if status == "ok" else "verified", verified=printable(item.candidate.name), rung=rung.rung, age=round(age)
     )
     judged.add("verified", status, text, evidence, value=round(age), unit="s", warning=warning)
+
+
+def _judge_outlook(judged: _Judge, items: Sequence[Item], count: int, answer: host_space.Answer) -> None:
+    """The ledger, drills, copies, and how long the disk will do."""
+    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_outlook
+
+    backup, now = judged.backup, judged.now
+    told: List[Optional[backup_outlook.Told]] = []
+    if backup.kind == "set":
+        told += backup_outlook.ledger(backup, now)
+        told.append(backup_outlook.copies(backup, [(item.candidate.path, item.when.at, item.whole) for item in items], now))
+    sizes = [backup_outlook.Size(item.when.at, item.size) for item in items if item.whole and item.size is not None]
+    told.append(backup_outlook.space(backup, sizes, count, answer.space.available if answer.space else None, now))
+    for one in told:
+        if one is not None:
+            judged.add(one.what, one.status, one.text, one.evidence, one.value, one.unit, one.warning, one.critical)
 
 
 def look(

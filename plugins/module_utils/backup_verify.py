@@ -258,7 +258,7 @@ class _Sets(_Job):
         climbs. Asked for all sets, each has its own time.
         """
         lines = [entry for entry in ledger.entries if entry["what"] in ("verified", "drilled") and entry["set"] == one.name]
-        failed = bool(lines) and not lines[-1].get("passed")
+        failed = bool(lines) and not lines[-1].get("passed") and not lines[-1].get("hindered")
         if self.asked.sets == [backup_sets.NEWEST]:
             return [rung for other in sets for rung in other.rungs], failed
         return list(one.rungs), failed

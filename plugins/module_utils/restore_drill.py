@@ -226,7 +226,7 @@ class _Drill:
         if climbed.tools:
             data["tools"] = climbed.tools
         if stumble:
-            data.update(at_rung=stumble.rung, artifact=stumble.artifact, reason=stumble.reason)
+            data.update(at_rung=stumble.rung, artifact=stumble.artifact, reason=stumble.reason, hindered=stumble.hindered)
         try:
             backup_verify_set.record(one, climbed.rung, stumble, now)
             backup_ledger.append(self.backup.root, "drilled", one.name, now, **data)

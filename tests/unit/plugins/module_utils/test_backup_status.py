@@ -61,7 +61,7 @@ def sick(found):
 def test_good_sets_are_ok_and_told(sets):
     found, data = look(sets[0])
     assert sick(found) == {}
-    assert sorted(found) == ["age", "complete", "size", "verified"]
+    assert sorted(found) == ["age", "complete", "size", "space", "verified"]
     assert found["age"]["value"] == 10 * HOUR - 60
     assert found["age"]["evidence"]["backup_date_from"] == "manifest"
     assert found["size"]["value"] == 0
@@ -220,7 +220,7 @@ def test_a_folder_that_hangs_holds_up_no_other(sets):
 
     found, _data = backup_status.look(backups, 0.3, now=lambda: NOW, ask=ask)
     assert {item["check"]: item["message"] for item in found if item["status"] != "ok"} == {"backup.a.age": "backup.root_hangs"}
-    assert len(found) == 5
+    assert len(found) == 6
 
 
 DUMP = gzip.compress(os.urandom(1000))
@@ -242,7 +242,7 @@ def test_files_of_other_tools(tmp_path, data, expected):
     found, told = look(tmp_path, kind="file", pattern="*.sql.gz")
     assert sick(found) == expected
     assert found["age"]["evidence"]["backup_date_from"] == "mtime"
-    assert sorted(found) == ["age", "complete", "size"]
+    assert sorted(found) == ["age", "complete", "size", "space"]
     assert told["count"] == 4
 
 
