@@ -144,16 +144,20 @@ def _head_holds(head: Optional[Tuple[int, str]], whole: bytes) -> bool:
 
 
 def _write_head(root: str, end: int, digest: str) -> None:
-    # Not synced: one that is older than the ledger holds as well.
+    """Write the head. It is not synced, and on a full disk it is not written: one that is older than the ledger holds as well."""
     partial = os.path.join(root, HEAD + ".partial")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(partial)
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        _write(handle, b"%d %s\n" % (end, digest.encode("ascii")))
-    finally:
-        os.close(handle)
-    os.rename(partial, os.path.join(root, HEAD))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            _write(handle, b"%d %s\n" % (end, digest.encode("ascii")))
+        finally:
+            os.close(handle)
+        os.rename(partial, os.path.join(root, HEAD))
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(partial)
 
 
 @contextlib.contextmanager

@@ -485,19 +485,17 @@ def lives(folder: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not backup_sets.take(handle, fcntl.LOCK_SH)
     finally:
         os.close(handle)
-    return False
 
 
 def _own(folder: int, partial: str) -> int:
     import fcntl
 
-    handle = os.open(os.path.join(partial, OWNER), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    handle = os.open(os.path.join(partial, OWNER), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
     fcntl.flock(handle, fcntl.LOCK_EX)
+    backup_sets.hold(handle, "the writing of %s" % partial)
     return handle
 
 

@@ -26,6 +26,8 @@ LOCK = ".lock"
 REMOVING = ".removing"
 NEWEST, NEWEST_PROVED = "newest", "newest-proved"
 
+#: Seconds that a program may take to be started.
+_MOMENT = 5.0
 _NAME = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z\Z", re.ASCII)
 
 
@@ -104,21 +106,53 @@ def locked(root: str, purpose: str, wait: float = 0.0) -> Iterator[None]:
     finally:
         os.close(folder)
     try:
-        until = time.monotonic() + wait
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= until:
-                    raise BackupError("busy", "%s is in use by %s" % (root, _holder(handle))) from None
-                time.sleep(0.1)
-        told = "%s, process %d, since %s" % (purpose, os.getpid(), backup_manifest.format_time(time.time()))
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, told.encode("utf-8"), 0)
+        if not take(handle, fcntl.LOCK_EX, wait):
+            raise BackupError("busy", "%s is in use by %s" % (root, _holder(handle)))
+        hold(handle, purpose)
         yield
     finally:
         os.close(handle)
+
+
+def take(handle: int, how: int, wait: float = 0.0) -> bool:
+    """Lock an open file that :func:`hold` is written to; False when another process has it.
+
+    A program that the holder was just starting has its open files for a moment: when the holder itself is gone, that is waited for.
+    """
+    import fcntl
+
+    started = time.monotonic()
+    while True:
+        try:
+            fcntl.flock(handle, how | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            passed = time.monotonic() - started
+            if passed >= wait and (passed >= _MOMENT or _alive(handle)):
+                return False
+        time.sleep(0.02)
+
+
+def hold(handle: int, purpose: str) -> None:
+    """Write into a locked file who has it, and what for."""
+    told = "%s, process %d, since %s" % (purpose, os.getpid(), backup_manifest.format_time(time.time()))
+    with contextlib.suppress(OSError):  # on a full disk it is not told; the lock is the kernel's
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, told.encode("utf-8"), 0)
+
+
+def _alive(handle: int) -> bool:
+    """Whether the process that a file tells of is there."""
+    found = re.search(r", process (\d+), since ", _holder(handle))
+    if not found:
+        return False
+    try:
+        os.kill(int(found.group(1)), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
 
 
 def _holder(handle: int) -> str:
