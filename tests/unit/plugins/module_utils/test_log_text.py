@@ -181,3 +181,10 @@ def test_lines_of_ten_megabytes_and_a_log_without_an_end(tmp_path: Path) -> None
     lines = [line.encode() for line in regular(random.Random(3), "batch", 60, True)]
     lines[20] += b"x" * 10_000_000
     log_judge.compare("batch", b"\n".join(lines), tmp_path / "log", False, 262144, 0, 100000)
+
+
+def test_the_text_of_an_error_in_the_right_place_of_a_wrong_line(tmp_path: Path) -> None:
+    # As far behind a newline as in a framed line, but not behind the newline of its own line.
+    lines = regular(random.Random(8), "batch", 400, True)
+    lines[350:350] = ["2026-03-01 10:09:00,000 - app - ERROR - real"] * 3 + ["aaaaaaaaaaa", "bbbbbbbbbbb - app - ERROR - no error"]
+    log_judge.compare("batch", "\n".join(lines).encode() + b"\n", tmp_path / "log", False, 262144, 0, 1 << 24)
