@@ -83,6 +83,36 @@ def test_a_set_is_made(tmp_path):
     assert [one["file"] for one in made.artifacts] == ["db.dump.zst", "files.dump.zst"]
 
 
+def test_all_of_a_set_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """A power cut leaves what a kill leaves: files, then their folder, then the name, then the folder of that."""
+    steps = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(handle):
+        steps.append("sync " + os.path.relpath(os.readlink("/proc/self/fd/%d" % handle), tmp_path))
+        fsync(handle)
+
+    def renamed(old, new, **handles):
+        steps.append("rename " + os.path.basename(new))
+        rename(old, new, **handles)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    _one(backup(tmp_path, artifacts={"a": {"script": "echo a"}, "b": {"script": "echo b"}}))
+    partial = NAME + ".partial"
+    assert sorted(steps[:2]) == ["sync %s/a.dump.zst" % partial, "sync %s/b.dump.zst" % partial]
+    assert steps[2:] == [
+        "sync %s/manifest.json.partial" % partial,
+        "rename manifest.json",
+        "sync %s" % partial,
+        "rename " + NAME,
+        "sync .",
+        "sync ledger.jsonl",
+        "sync .",
+        "rename .ledger.head",
+    ]
+
+
 @pytest.mark.parametrize(
     ("compression", "recipients", "file"),
     [
@@ -203,8 +233,9 @@ def test_what_a_killed_run_left_is_named_and_removed(tmp_path):
 def test_what_a_living_process_writes_stays(tmp_path):
     """Its owner holds the lock of a file in it."""
     folder = _partial(tmp_path)
-    with open(folder / ".owner") as owner:
+    with open(folder / ".owner", "r+") as owner:
         fcntl.flock(owner, fcntl.LOCK_EX)
+        backup_sets.hold(owner.fileno(), "the writing of it")
         made = _one(backup(tmp_path))
         assert made.found["status"] == "ok"
         assert made.found["evidence"]["backup_notes"] == ["20270101T000000Z.partial is being written by another process"]
