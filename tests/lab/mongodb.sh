@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Fetch and build what the tests of MongoDB need, once, and print where it is: tools=FOLDER (mongodump, mongorestore) and
+# classes=CLASSPATH of a server that speaks its protocol (start it with java -cp CLASSPATH Server PORT).
+# Needs go, mvn and javac. Versions are pinned in mongodb/; the checksums of Go modules are in mongodb/go.sum.
+set -euo pipefail
+here=$(cd "$(dirname "$0")/mongodb" && pwd)
+for program in go mvn javac; do
+  command -v "$program" >/dev/null || { echo "$program is not installed" >&2; exit 3; }
+done
+version=$(cat "$here"/{go.mod,go.sum,pom.xml,Server.java} | sha256sum | cut -c1-12)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/opsrunner/mongodb-$version
+mkdir -p "$(dirname "$cache")"
+exec 9> "$cache.lock"
+flock 9
+if [ ! -e "$cache/.ready" ]; then
+  rm -rf "$cache"
+  mkdir -p "$cache/bin" "$cache/classes"
+  cp "$here"/{go.mod,go.sum,tools.go,pom.xml} "$cache"
+  # The modules are held against go.sum; not every proxy serves the database of sums for this one.
+  (
+    cd "$cache"
+    export GONOSUMDB=github.com/mongodb/mongo-tools GOFLAGS="-mod=mod -buildvcs=false" GOTOOLCHAIN=local
+    for tool in mongodump mongorestore; do
+      go build -o "bin/$tool" "github.com/mongodb/mongo-tools/$tool/main"
+    done
+    cmp go.sum "$here/go.sum"
+    mvn --batch-mode --quiet dependency:copy-dependencies -DoutputDirectory=jars -DincludeScope=runtime
+    javac -cp 'jars/*' -d classes "$here/Server.java"
+  ) >&2
+  touch "$cache/.ready"
+fi
+echo "tools=$cache/bin"
+echo "classes=$cache/classes:$cache/jars/*"
