@@ -183,9 +183,9 @@ def days_left(sizes: Sequence[Size], count: int, free: int, most: Optional[int])
     half = len(sizes) // 2
     newer = sorted(one.size for one in sizes[: half or 1])
     older = sorted(one.size for one in sizes[-half or -1 :])
-    # Medians of both halves: one odd set makes no trend.
-    growth = max(0.0, (newer[len(newer) // 2] - older[len(older) // 2]) / (span / 2 or 1.0))
-    size = float(newer[len(newer) // 2])
+    # Medians of both halves, the lower of the newer one: one odd set makes no trend.
+    size = float(newer[(len(newer) - 1) // 2])
+    growth = max(0.0, (size - older[len(older) // 2]) / (span / 2))
     # With many more than retention leaves, it is not carried out.
     limit = float(max(most, count)) if most is not None and count <= 1.5 * most + 1 else None
     there, taken = float(count), 0.0

@@ -239,7 +239,7 @@ FAULTS = [
         "mv /backup/daily /backup/elsewhere",
         {"backup.daily.age": "critical"},
         keeps=("/backup",),
-        gone=frozenset({"backup.daily.complete", "backup.daily.size", "backup.daily.verified"}),
+        gone=frozenset({"backup.daily.complete", "backup.daily.size", "backup.daily.space", "backup.daily.verified"}),
     ),
     Fault(
         "an artifact of the newest backup is cut short",
@@ -528,6 +528,6 @@ FAULTS = [
         "rm /backup/mongodb/*",
         {"backup.mongodb.age": "critical"},
         keeps=("/backup",),
-        gone=frozenset({"backup.mongodb.complete", "backup.mongodb.size", "backup.mongodb.min_size"}),
+        gone=frozenset({"backup.mongodb.complete", "backup.mongodb.size", "backup.mongodb.space", "backup.mongodb.min_size"}),
     ),
 ]
