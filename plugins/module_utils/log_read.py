@@ -10,7 +10,6 @@ import glob
 import os
 import re
 import stat
-import subprocess
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 #: Bytes read at once; larger blocks were measured to be slower.
@@ -347,6 +346,7 @@ def inflate(read: Callable[[int], bytes], suffix: str) -> Iterator[bytes]:  # no
 
 def stream(argv: Sequence[str], stdin: Optional[int], find: Optional[Callable[[str], Optional[str]]] = None) -> Iterator[bytes]:
     """What a program prints. Raises Damaged with the last line of its complaint when it fails or cannot be started."""
+    import subprocess
     import tempfile
 
     with tempfile.TemporaryFile() as complaint:

@@ -128,8 +128,9 @@ while client.recv(1):
 FIGURES = (
     "json_vs_runbook", "json_vs_jq", "json_vs_loads", "json_vs_duckdb", "lines_per_s", "cpu_s_per_million", "mib_per_process_1m",
     "mib_per_process_5m", "mib_per_process_50_files", "decimals_cost", "access_vs_goaccess", "access_vs_lnav", "batch_vs_grep",
-    "batch_vs_grep_big", "gzip_cost", "zstd_cost", "cursor_ms", "cursor_gb", "merge_200_hosts_s", "neighbour_latency_ratio", "neighbour_latency_ratio_without_caps",
-    "probe_200_over_slowest_ms", "import_cost_ms", "import_log_stats_ms", "import_log_stats_cached_ms",
+    "batch_vs_grep_big", "gzip_cost", "zstd_cost", "cursor_ms", "cursor_gb", "merge_200_hosts_s", "neighbour_latency_ratio",
+    "neighbour_latency_ratio_without_caps", "probe_200_over_slowest_ms", "import_cost_ms", "import_log_stats_ms",
+    "import_log_stats_cached_ms",
 )  # fmt: skip
 
 #: The figures of the weekly review and the daily look, each by its own pipeline, as the runbook has them.
@@ -164,8 +165,14 @@ grep "BATCH PROCESS COMPLETED SUCCESSFULLY" "$f" | tail -1 | awk '{print $1" "$2
 """
 
 MAWK = r"""
-mawk '/BATCH PROCESS COMPLETED SUCCESSFULLY/{s++;at=$1" "$2} /BATCH PROCESS FAILED/{f++} /Total duration/{d=$0}
-/users with candidates/{u=$0} /response time/{r=$0;c++} {l[$6]++} $6=="ERROR"||$6=="CRITICAL"{e=$0} END{print NR,s,at,f,d,u,r,c,e;for(x in l)print x,l[x]}' "$1"
+mawk '/BATCH PROCESS COMPLETED SUCCESSFULLY/ {s++; at=$1" "$2}
+/BATCH PROCESS FAILED/ {f++}
+/Total duration/ {d=$0}
+/users with candidates/ {u=$0}
+/response time/ {r=$0; c++}
+{l[$6]++}
+$6=="ERROR"||$6=="CRITICAL" {e=$0}
+END {print NR,s,at,f,d,u,r,c,e; for(x in l) print x,l[x]}' "$1"
 """
 
 JSON_OPTIONS: dict[str, Any] = {
