@@ -509,7 +509,8 @@ def _summary(manifest: Manifest) -> List[Message]:
     for artifact in manifest.artifacts:
         for name, count in artifact.counts.items():
             kind = name.partition(".")[0]
-            sums[kind] = sums.get(kind, 0) + count
+            if count:
+                sums[kind] = sums.get(kind, 0) + count
     known = [message("backup.counted." + kind, count=sums.pop(kind)) for kind in _COUNTED if kind in sums]
     known += [message("backup.counted.other", what=kind, count=count) for kind, count in sorted(sums.items())]
     return known or [message("backup.counted.artifacts", count=len(manifest.artifacts))]

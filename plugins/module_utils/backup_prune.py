@@ -122,8 +122,11 @@ def _prune(backup: Backup, confirmed: bool, check_mode: bool, clock: Callable[[]
                     os.close(folder)
         status, text = _say(backup, judged, won, failures, dry, check_mode)
     except BackupError as error:
-        status = {"busy": "warning", "missing": "warning"}.get(error.code, "unknown")
-        text = message("backup.prune.busy" if error.code == "busy" else "backup.prune.root", name=backup.name, reason=error.text)
+        if error.code == "missing":  # before the first backup, in check mode say; backup_status tells it otherwise
+            status, text = _say(backup, judged, won, failures, dry, check_mode)
+        else:
+            status = "warning" if error.code == "busy" else "unknown"
+            text = message("backup.prune.busy" if error.code == "busy" else "backup.prune.root", name=backup.name, reason=error.text)
     found = finding(
         "backup.%s.prune" % backup.name,
         "backup",

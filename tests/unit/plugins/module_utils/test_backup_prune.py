@@ -130,10 +130,10 @@ def test_a_root_behind_a_link_is_refused(root, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["none", "none/deeper"])
-def test_a_root_that_is_not_there_is_told(tmp_path, place):
-    """And not made."""
+def test_a_root_that_is_not_there_has_no_sets(tmp_path, place):
+    """And is not made."""
     pruned = _run(tmp_path / place)
-    assert (pruned.found["status"], pruned.sets, os.listdir(tmp_path)) == ("warning", [], [])
+    assert (pruned.found["status"], pruned.found["message"], os.listdir(tmp_path)) == ("ok", "backup.prune.nothing", [])
 
 
 def test_nothing_goes_while_another_run_works_there(root):
