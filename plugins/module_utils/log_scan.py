@@ -12,7 +12,7 @@ from collections import Counter
 from itertools import compress, islice
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_formats, log_json, log_text_frames, log_text_looks
+from ansible_collections.opsrunner.runbook.plugins.module_utils import log_formats, log_json
 from ansible_collections.opsrunner.runbook.plugins.module_utils.log_read import Oversize
 from ansible_collections.opsrunner.runbook.plugins.module_utils.log_tally import VALUE_LIMIT, Facts, Record, Tally
 from ansible_collections.opsrunner.runbook.plugins.module_utils.log_times import Clock
@@ -244,11 +244,16 @@ class Scanner:
         self._folded: Dict[bytes, str] = {}
         self._search_level = not self.is_json and not self.roles["level"] and not self.roles["status"] or form == "syslog"
         self._by_template = self.is_json or (bool(self.form.parts) and not self._search_level and form != "text")
-        self.frames = None
+        # Each call compiles what it imports: what only texts and patterns need is left until there are some.
+        self.frames: Any = None
         if self._by_template and not self.is_json and spec.prefix is None:
+            from ansible_collections.opsrunner.runbook.plugins.module_utils import log_text_frames
+
             self.frames = log_text_frames.frames_for(tally, self.form, self.roles, clock, self.record)
-        self.looks = None
+        self.looks: Any = None
         if spec.patterns:
+            from ansible_collections.opsrunner.runbook.plugins.module_utils import log_text_looks
+
             span = self.frames.span if self.frames is not None else None
             self.looks = log_text_looks.Looks(tally, self.is_json, self.record, self._line_time, span)
         self._slot_names = [self.roles["level"], self.roles["status"], *((name,) for name in tally.counted)]
