@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING, Any
 from opsrunner.errors import RefusalError
 
 if TYPE_CHECKING:
-    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, findings, managed_files, options, schedule_jobs
+    from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+        backup_make,
+        backup_manifest,
+        backup_options,
+        backup_sets,
+        backup_verify,
+        findings,
+        managed_files,
+        options,
+        schedule_jobs,
+    )
     from ansible_collections.opsrunner.runbook.plugins.plugin_utils import (
         catalogue,
         report_html,
@@ -37,7 +47,11 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "backup_make",
     "backup_manifest",
+    "backup_options",
+    "backup_sets",
+    "backup_verify",
     "catalogue",
     "findings",
     "managed_files",
@@ -59,7 +73,17 @@ __all__ = [
 
 NAME = "opsrunner.runbook"
 _PACKAGE = "ansible_collections.opsrunner.runbook"
-_MODULE_UTILS = ("backup_manifest", "findings", "managed_files", "options", "schedule_jobs")
+_MODULE_UTILS = (
+    "backup_make",
+    "backup_manifest",
+    "backup_options",
+    "backup_sets",
+    "backup_verify",
+    "findings",
+    "managed_files",
+    "options",
+    "schedule_jobs",
+)
 
 
 class CollectionMissingError(RefusalError):

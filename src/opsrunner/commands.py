@@ -1,7 +1,7 @@
 # Copyright (c) 2026 opsrunner contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands around runs: list, show, history, diff, validate, init, doctor, demo."""
+"""The commands around runs: list, show, history, diff, validate, init, doctor, selftest, demo."""
 
 from __future__ import annotations
 
@@ -145,6 +145,13 @@ def examine(given: argparse.Namespace, _extra: Sequence[str]) -> int:
         worst = findings.worst([worst, line.status])
         print(f"{_painted(line.status)}  {line.what}: {line.seen}", *([f"          {line.advice}"] if line.advice else []), sep="\n")
     return {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}[worst]
+
+
+def selftest(given: argparse.Namespace, _extra: Sequence[str]) -> int:
+    """Damage backups on purpose: is each damage told?"""
+    from opsrunner import selftest_backup
+
+    return selftest_backup.run(given.seed)
 
 
 _COLOURS = {"ok": "32", "warning": "33", "unknown": "35", "critical": "31"}
