@@ -55,3 +55,14 @@ def backup(root, name="app", artifacts=None, **plan):
 def engines(_name):
     """The double, whatever is asked for."""
     return ShellEngine()
+
+
+def told(found):
+    """The message of a finding with its parameters; the catalogue's texts are not for Python 3.8."""
+    return " ".join([found["message"], *map(str, found["params"].values())])
+
+
+def exit_status(child):
+    """Wait for a process: its exit status, or None when a signal killed it."""
+    status = os.waitpid(child, 0)[1]
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else None

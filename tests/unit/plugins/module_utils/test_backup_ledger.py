@@ -11,6 +11,7 @@ import tempfile
 import threading
 
 import pytest
+from backup_shell_engine import exit_status
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -191,7 +192,7 @@ def test_a_line_that_does_not_fit_leaves_the_ledger_as_it_was(tmp_path):
         except BackupError as error:
             os._exit(7 if error.code == "failed" else 1)
         os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert exit_status(child) == 7
     assert path.read_bytes() == before
     backup_ledger.append(str(tmp_path), "made", "c", NOW)
     assert backup_ledger.read(str(tmp_path)).broken is None

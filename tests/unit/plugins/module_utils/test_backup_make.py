@@ -16,7 +16,7 @@ import threading
 import time
 
 import pytest
-from backup_shell_engine import backup, engines
+from backup_shell_engine import backup, engines, exit_status, told
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +30,6 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import (
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Limits
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
 
 NOW = 1_800_000_000.25
 NAME = "20270115T080000Z"
@@ -64,7 +63,7 @@ def test_a_set_is_made(tmp_path):
     """Files, manifest, ledger, finding; everything is the owner's alone, and nothing else lies about."""
     root = tmp_path / "backups/app"
     made = _one(backup(root, artifacts={"db": {"script": "seq 100000", "scratch": True}, "files": {"script": "echo files"}}))
-    assert (made.set, made.changed, made.found["status"]) == (NAME, True, "ok"), catalogue.tell(made.found)
+    assert (made.set, made.changed, made.found["status"]) == (NAME, True, "ok"), told(made.found)
     assert _names(root) == [NAME]
     manifest = _verifies(root / NAME)
     assert (manifest.system, manifest.start) == ("shop", float(int(NOW)))
@@ -77,8 +76,9 @@ def test_a_set_is_made(tmp_path):
     (line,) = backup_ledger.read(str(root)).entries
     assert line["manifest_sha256"] == hashlib.sha256((root / NAME / "manifest.json").read_bytes()).hexdigest()
     assert (line["what"], line["set"], line["size"], line["artifacts"]) == ("made", NAME, manifest.size, 2)
-    told = catalogue.tell(made.found)
-    assert "2 files, 10 rows" in told
+    assert made.found["message"] == "backup.made.ok"
+    what = [(one["message"], one["params"]["count"]) for one in made.found["params"]["what"]]
+    assert what == [("backup.counted.files", 2), ("backup.counted.rows", 10)]
     assert made.found["value"] == made.size == manifest.size
     assert [one["file"] for one in made.artifacts] == ["db.dump.zst", "files.dump.zst"]
 
@@ -124,7 +124,7 @@ def test_all_of_a_set_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatc
 def test_files_are_named_by_what_is_in_them(tmp_path, compression, recipients, file):
     """Engine, compression, encryption, in this order."""
     made = _one(backup(tmp_path, compression=compression, recipients=recipients))
-    assert made.found["status"] == "ok", catalogue.tell(made.found)
+    assert made.found["status"] == "ok", told(made.found)
     assert _verifies(tmp_path / NAME).artifacts[0].file == file
     assert _verifies(tmp_path / NAME).artifacts[0].encryption == ("age" if recipients else None)
 
@@ -150,7 +150,8 @@ def test_a_dump_that_fails_makes_no_set(tmp_path, spec, reason, compression, tap
     artifacts = {"good": {"script": "echo good"}, "bad": {**spec, "tap": tap}}
     made = _one(backup(tmp_path, artifacts=artifacts, compression=compression), at=NOW + 60)
     assert (made.set, made.changed, made.found["status"]) == (None, False, "critical")
-    assert catalogue.tell(made.found) == "app: no set was made: bad: " + reason
+    assert made.found["message"] == "backup.made.artifact"
+    assert made.found["params"] == {"name": "app", "artifact": "bad", "reason": reason}
     assert _names(tmp_path) == [NAME]
     assert (tmp_path / NAME / "manifest.json").read_bytes() == before
     _verifies(tmp_path / NAME)
@@ -167,7 +168,7 @@ def test_blocks_that_end_in_an_error_make_no_set(tmp_path):
     for compression in ("zstd", "none"):
         made = _one(backup(tmp_path, artifacts={"bad": {"blocks": blocks()}}, compression=compression))
         assert made.found["status"] == "critical"
-        assert "Input/output error" in catalogue.tell(made.found)
+        assert "Input/output error" in told(made.found)
     assert _names(tmp_path) == []
 
 
@@ -183,7 +184,7 @@ def test_when_one_artifact_fails_the_others_are_not_waited_for(tmp_path, compres
     """Hours of dumping for a set that cannot be made are saved."""
     artifacts = {"long": {"script": "echo x; sleep 300 & wait"}, "bad": {"script": "exit 1"}, "later": {"script": "sleep 300"}}
     made = _one(backup(tmp_path, artifacts=artifacts, compression=compression))
-    assert "bad: sh ended with status 1" in catalogue.tell(made.found)
+    assert "bad sh ended with status 1" in told(made.found)
     assert made.found["duration_ms"] < 100_000
 
 
@@ -303,7 +304,8 @@ def test_a_clock_set_back_writes_over_nothing_and_is_told(tmp_path):
     before = (tmp_path / NAME / "manifest.json").read_bytes()
     made = _one(backup(tmp_path, artifacts={"db": {"script": "echo later"}}), at=NOW - 7200)
     assert (made.set, made.found["status"]) == ("20270115T080001Z", "warning")
-    assert "2 h 1 s ahead of the clock" in catalogue.tell(made.found)
+    assert made.found["message"] == "backup.made.clock"
+    assert made.found["params"]["ahead"] == pytest.approx(7201, abs=1)
     assert (tmp_path / NAME / "manifest.json").read_bytes() == before
     assert _verifies(tmp_path / made.set).start == int(NOW - 7200)
     assert [one.name for one in backup_sets.listed(str(tmp_path))] == [made.set, NAME]
@@ -324,7 +326,7 @@ def test_a_second_run_says_who_runs(tmp_path):
     with backup_sets.locked(str(tmp_path), "the pruning of app"):
         made = _one(backup(tmp_path))
     assert (made.set, made.changed, made.found["status"]) == (None, False, "warning")
-    assert "in use by the pruning of app, process %d" % os.getpid() in catalogue.tell(made.found)
+    assert "in use by the pruning of app, process %d" % os.getpid() in told(made.found)
     assert _names(tmp_path) == []
 
 
@@ -370,11 +372,11 @@ def test_a_file_larger_than_allowed_leaves_nothing(tmp_path):
             resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
             made = _one(backup(tmp_path, artifacts={"db": {"script": "head -c 400000 /dev/urandom"}}))
             assert made.found["status"] == "critical"
-            assert "File too large" in catalogue.tell(made.found)
+            assert "File too large" in told(made.found)
             status = 0
         finally:
             os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert exit_status(child) == 0
     assert _names(tmp_path) == [backup_sets.set_name(NOW - 100)]
     assert _one(backup(tmp_path)).set == NAME
 
@@ -472,5 +474,5 @@ def test_backups_of_other_tools_are_left_alone(monkeypatch):
 def test_the_manifest_is_json_for_other_tools(tmp_path):
     """With the digest of all the rest."""
     _one(backup(tmp_path))
-    told = json.loads((tmp_path / NAME / "manifest.json").read_text())
-    assert (told["schema"], told["system"], told["start"], len(told["digest"])) == (1, "shop", "2027-01-15T08:00:00Z", 64)
+    read = json.loads((tmp_path / NAME / "manifest.json").read_text())
+    assert (read["schema"], read["system"], read["start"], len(read["digest"])) == (1, "shop", "2027-01-15T08:00:00Z", 64)

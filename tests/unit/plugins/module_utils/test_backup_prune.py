@@ -9,17 +9,16 @@ import os
 import signal
 
 import pytest
+from backup_shell_engine import exit_status, told
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     backup_ledger,
     backup_manifest,
     backup_prune,
-    backup_retention,
     backup_sets,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact, Manifest, Rung
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
@@ -67,11 +66,11 @@ def test_sets_go_that_nothing_keeps(root):
     ]
     assert (pruned.changed, pruned.found["status"]) == (True, "ok")
     assert pruned.won >= 3 * 4000
-    assert catalogue.tell(pruned.found).startswith("app: 3 sets removed")
+    assert (pruned.found["message"], pruned.found["params"]["count"], pruned.found["params"]["kept"]) == ("backup.prune.done", 3, 2)
     lines = backup_ledger.read(str(root)).entries
     assert [(line["what"], line["set"], line["reasons"]) for line in lines] == [("pruned", name, ["expired"]) for name in NAMES[:1:-1]]
     again = _run(root)
-    assert (again.changed, again.won, catalogue.tell(again.found)) == (False, 0, "app: all 2 sets are kept")
+    assert (again.changed, again.won, again.found["message"]) == (False, 0, "backup.prune.nothing")
 
 
 @pytest.mark.parametrize(("check_mode", "confirm", "status"), [(True, ["backup_prune"], "ok"), (False, [], "warning"), (True, [], "ok")])
@@ -142,7 +141,7 @@ def test_nothing_goes_while_another_run_works_there(root):
         pruned = _run(root)
     assert _there(root) == NAMES
     assert (pruned.found["status"], pruned.changed) == ("warning", False)
-    assert "in use by the backup of app" in catalogue.tell(pruned.found)
+    assert "in use by the backup of app" in told(pruned.found)
 
 
 def test_what_a_killed_run_left_half_removed_goes(root):
@@ -196,7 +195,7 @@ def test_a_full_disk_does_not_keep_sets_from_going(root):
             status = 0
         finally:
             os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert exit_status(child) == 0
     assert _there(root) == NAMES[:2]
     assert backup_ledger.read(str(root)).broken is None
 
@@ -220,8 +219,3 @@ def test_bad_options_are_refused(item, options, error):
 def test_a_backup_without_keep_is_left_alone():
     """It loses nothing."""
     assert backup_prune.parse({"backups": [{"name": "app", "root": "/b"}], "confirm": ["backup_prune"]}).backups == []
-
-
-def test_every_reason_has_its_words():
-    """In the catalogue, for the list that is shown."""
-    assert [reason for reason in (*backup_retention.REASONS, "half_removed") if "backup.keep." + reason not in catalogue.entries()] == []
