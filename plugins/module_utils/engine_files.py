@@ -1,20 +1,737 @@
 # Copyright (c) 2026 opsrunner contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine files."""
+"""Files and folders: one stream of GNU tar, with owners, modes, times, links, holes, extended attributes and ACLs.
+
+Names are kept relative to ``/``. What tar writes it also lists, into a file of the scratch folder: counts are of exactly what is
+in the stream, and nothing is read twice. Before anything is unpacked the whole archive is listed; see ``engine_files_listing.py``.
+"""
 
 from __future__ import annotations
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Engine
+import contextlib
+import os
+import stat
+import time
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_stream, cleanup
+from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import (
+    Drilled,
+    Dump,
+    Engine,
+    EngineError,
+    Found,
+    Request,
+    Restorer,
+    Stored,
+    Told,
+    Work,
+    compare,
+)
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Command
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files_listing import (
+    ArchiveLimits,
+    ArchiveProblem,
+    Checked,
+    Counted,
+    Listing,
+    check_archive,
+    listing_command,
+    told,
+)
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_swap import (
+    Swap,
+    keep_parents,
+    make_parents,
+    open_folder,
+    remove_parents,
+)
+from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+
+__all__ = ["ArchiveLimits", "ArchiveProblem", "Checked", "ConfigEngine", "FilesEngine", "check_archive"]
+
+#: Files whose content is sampled.
+_SAMPLES = 8
+#: Entries that are named one by one in the manifest; of more there is only the sum.
+_NAMED = 5000
+_GLOB = frozenset("*?[")
+_CREATE = (
+    "--format=posix",
+    "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
+    "--numeric-owner",
+    "--xattrs",
+    "--xattrs-include=*",
+    "--acls",
+    "--sparse",
+    "--quoting-style=c",
+)
+_EXTRACT = (
+    "-p",
+    "--numeric-owner",
+    "--xattrs",
+    "--xattrs-include=*",
+    "--acls",
+    "--delay-directory-restore",
+    "--keep-old-files",
+    "--warning=no-timestamp",
+    "--no-wildcards",
+)
 
 
 class FilesEngine(Engine):
     """Data of files."""
 
     name = "files"
+    ending = ".tar"
+    readers: Mapping[str, read.Reader] = {
+        "paths": read.absolutes,
+        "exclude": read.texts,
+        "one_file_system": read.boolean,
+        "before": read.argv,
+        "after": read.argv,
+        "snapshot_root": read.absolute,
+    }
+    required = ("paths",)
+
+    def parse(self, item: Mapping[str, Any], path: str) -> Dict[str, Any]:
+        """Paths that can be backed up, patterns that can match."""
+        for at, one in enumerate(item["paths"]):
+            if one == "/":
+                raise OptionError("%s.paths[%d]" % (path, at), "is the whole host: name the folders", hint="/srv")
+        for at, pattern in enumerate(item.get("exclude", ())):
+            here = "%s.exclude[%d]" % (path, at)
+            if "/" in pattern.rstrip("/") and not pattern.startswith(("/", "*/")):
+                raise OptionError(
+                    here, "%r has a slash and so is held against whole paths, which begin with one" % pattern, hint="/" + pattern
+                )
+            if "**" in pattern:
+                raise OptionError(here, "%r: * is within one name, and ** is not known" % pattern)
+            if not pattern.strip("/*"):
+                raise OptionError(here, "%r leaves nothing" % pattern)
+        if "after" in item and "before" not in item:
+            raise OptionError(path + ".after", "undoes before, and there is none")
+        return dict(item)
+
+    def reach(self, spec: Mapping[str, Any], work: Work) -> None:
+        """Whether the paths are there, and tar is GNU tar."""
+        tar_version(work)
+        members(spec, "/")
+
+    @contextlib.contextmanager
+    def dump(self, spec: Mapping[str, Any], work: Work) -> Iterator[Dump]:
+        """The command that writes the archive, and the listing that it writes beside it."""
+        version = tar_version(work)
+        with _hooks(spec, work):
+            base = spec.get("snapshot_root") or "/"
+            names = members(spec, base)
+            names_file, index = os.path.join(work.scratch, "names"), os.path.join(work.scratch, "index")
+            handle = os.open(names_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with open(handle, "wb") as file:
+                file.write(b"".join(os.fsencode(name) + b"\0" for name in names))
+            words = ["tar", "-c", "-f", "-", "-vv", "--index-file=" + index, *_CREATE]
+            words += ["--one-file-system"] if spec.get("one_file_system") else []
+            words += _excluded(spec.get("exclude", ()), _own_folder(names, work))
+            words += ["-C", base, "--null", "--verbatim-files-from", "-T", names_file]
+            steady = "before" in spec or "snapshot_root" in spec
+            said: List[str] = []
+
+            def ended(status: int, text: str) -> None:
+                if status:
+                    said.append(text)
+
+            # Files that change while they are read are told, but where they should stand still that is a failure.
+            command = Command(tuple(words), env={"TZ": "UTC"}, ok=(0,) if steady else (0, 1), ended=ended)
+            started = time.time()
+            yield Dump(command, lambda: self._finish(names, base, index, version, said, started, work))
+
+    def _finish(self, names: Sequence[str], base: str, index: str, version: str, said: Sequence[str], started: float, work: Work) -> Told:
+        listing = Listing(roots=[os.fsencode(name) for name in names], sample=4 * _SAMPLES)
+        with open(index, "rb") as file:
+            while True:
+                block = file.read(1 << 18)
+                if not block:
+                    break
+                listing.feed(block)
+        listing.finish()
+        os.unlink(index)
+        if not listing.total.entries:
+            raise EngineError("failed", "nothing is left of %s" % ", ".join("/" + name for name in names))
+        source: Dict[str, Any] = {"paths": ["/" + name for name in names]}
+        if listing.special:
+            source["special"] = dict(sorted(listing.special.items())) if len(listing.special) <= _NAMED else _sum(listing.special)
+        if said:
+            source["changed_while_read"] = said[0]
+            work.warn("files changed while they were read: %s" % said[0])
+        return Told(listing.total.counts(), _live_samples(base, listing.samples(), started), source, "tar", version)
+
+    def read_through(self, artifact: Artifact, stored: Stored, work: Work) -> None:
+        """List the archive to its end and hold it against the manifest."""
+        listed(artifact, stored, work)
+
+    def drill(self, spec: Optional[Mapping[str, Any]], artifact: Artifact, stored: Stored, work: Work) -> Drilled:
+        """Unpack everything into the scratch folder, count and sample it."""
+        scratch = os.path.realpath(work.scratch)
+        for path in _paths(artifact):
+            if (scratch + "/").startswith(path + "/"):
+                raise EngineError("same", "%s is in what was backed up, %s" % (scratch, path))
+        listing = listed(artifact, stored, work)
+        _check_space({scratch: needed(listing.total)})
+        folder = os.path.join(work.scratch, "drill")
+        os.mkdir(folder, 0o700)
+        names = [path[1:] for path in _paths(artifact)]
+        _unpack(artifact, stored, work, folder, names, 0, ())
+        found = Tree()
+        for name in names:
+            found.add(os.path.join(folder, name))
+        return Drilled(found.counts(), _digests(folder, artifact.samples))
+
+    @contextlib.contextmanager
+    def restorer(self, spec: Mapping[str, Any], artifact: Artifact, stored: Stored, request: Request, work: Work) -> Iterator[Restorer]:
+        """The restore of all paths, or of some, where they were or below another folder."""
+        yield FilesRestorer(artifact, stored, request, work)
+
+    def integrity(self, spec: Mapping[str, Any], work: Work) -> Found:
+        """Read every file to its end."""
+        problems: List[str] = []
+        tree = Tree(read=True)
+        for path in spec["paths"]:
+            found = _matches(path, "/")
+            if not found:
+                problems += [] if _GLOB & set(path) else ["%s is not there" % path]
+            for one in found:
+                tree.add(one)
+        problems += tree.problems
+        return Found(not problems, problems, tree.counts(), tree.newest)
 
 
 class ConfigEngine(FilesEngine):
-    """Configuration files."""
+    """Configuration files: small, and their paths may be patterns of files that need not be there."""
 
     name = "config"
+
+
+def tar_version(work: Work) -> str:
+    """Version of tar. EngineError when it is not GNU tar, which alone keeps all that is to be kept."""
+    try:
+        said = backup_stream.run(Command(("tar", "--version")), work.place).decode("utf-8", "replace").split("\n")[0]
+    except backup_stream.StreamError as error:
+        raise EngineError("failed", str(error)) from None
+    if "GNU tar" not in said:
+        raise EngineError("version", "GNU tar is needed, this is %s" % said[:80])
+    return said.split()[-1]
+
+
+def _matches(path: str, base: str) -> List[str]:
+    """Full paths below ``base`` of a path or pattern."""
+    full = os.path.join(base, path.lstrip("/"))
+    if os.path.lexists(full):
+        return [full]
+    if not _GLOB & set(path):
+        return []
+    import glob
+
+    return sorted(glob.glob(os.path.join(glob.escape(base), path.lstrip("/"))))
+
+
+def members(spec: Mapping[str, Any], base: str) -> List[str]:
+    """Names of what is backed up, relative to ``/``. EngineError for a path that is not there or that a link leads to."""
+    found: List[str] = []
+    real = os.path.realpath(base)
+    for path in spec["paths"]:
+        matches = _matches(path, real)
+        if not matches and not _GLOB & set(path):
+            raise EngineError("unreachable", "%s is not there" % os.path.join(base, path[1:]))
+        for full in matches:
+            name = os.path.relpath(full, real)
+            parent = os.path.dirname(full)
+            if os.path.realpath(parent) != parent:
+                raise EngineError("failed", "/%s is reached by a link; name /%s" % (name, os.path.relpath(os.path.realpath(full), real)))
+            if full == os.path.join(real, path[1:]) and os.path.islink(full) and os.path.isdir(full):
+                raise EngineError("failed", "%s is a link to a folder; name %s" % (path, os.path.realpath(full)))
+            try:
+                name.encode("utf-8")
+            except UnicodeEncodeError:
+                raise EngineError("failed", "%r is no UTF-8; name the folder that holds it" % name) from None
+            found.append(name)
+    if not found:
+        raise EngineError("unreachable", "none of %s is there" % ", ".join(spec["paths"]))
+    return found if spec.get("one_file_system") else outermost(sorted(set(found)))
+
+
+def outermost(names: Sequence[str]) -> List[str]:
+    """The names that are below none of the others."""
+    return [name for name in names if not any(name != other and name.startswith(other + "/") for other in names)]
+
+
+def _excluded(patterns: Sequence[str], own: Sequence[str]) -> List[str]:
+    words: List[str] = []
+    for pattern in patterns:
+        if "/" in pattern.rstrip("/"):
+            words += ["--anchored", "--wildcards", "--no-wildcards-match-slash", "--exclude=" + pattern.strip("/")]
+        else:
+            words += ["--no-anchored", "--wildcards", "--exclude=" + pattern.rstrip("/")]
+    for name in own:
+        words += ["--anchored", "--no-wildcards", "--exclude=" + name]
+    return words
+
+
+def _own_folder(names: Sequence[str], work: Work) -> List[str]:
+    """The root of the sets, when it is in what is backed up: a set does not hold sets."""
+    place = os.path.realpath(work.scratch)
+    parts = place.split("/")
+    at = next((at for at, part in enumerate(parts) if part.endswith(backup_manifest.PARTIAL)), len(parts))
+    own = "/".join(parts[1:at])
+    inside = [own for name in names if (own + "/").startswith(name + "/")]
+    if inside:
+        work.warn("/%s is left out: it holds the backups" % own)
+    return inside[:1]
+
+
+@contextlib.contextmanager
+def _hooks(spec: Mapping[str, Any], work: Work) -> Iterator[None]:
+    """Between ``before`` and ``after``, which runs in any case once ``before`` was started."""
+    if "before" not in spec:
+        yield
+        return
+    well = False
+    try:
+        try:
+            backup_stream.run(Command(tuple(spec["before"])), work.place)
+        except backup_stream.StreamError as error:
+            raise EngineError("failed", "before: %s" % error) from None
+        yield
+        well = True
+    finally:
+        if "after" in spec:
+            try:
+                backup_stream.run(Command(tuple(spec["after"])), work.place)
+            except backup_stream.StreamError as error:
+                if well:
+                    raise EngineError("failed", "after: %s" % error) from None
+                work.warn("after: %s" % error)
+
+
+def _live_samples(base: str, names: Sequence[bytes], started: float) -> Dict[str, str]:
+    """Sums of files that nobody has changed since the dump began: they are what is in the stream."""
+    found: Dict[str, str] = {}
+    for name in names:
+        if len(found) == _SAMPLES:
+            break
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            text = name.decode("utf-8")
+            path = os.path.join(os.fsencode(base), name)
+            changed = os.stat(path, follow_symlinks=False).st_ctime
+            if changed > started - 0.05:  # the clock of file systems ticks that coarsely
+                continue
+            digest = _digest(path)
+            if digest and os.stat(path, follow_symlinks=False).st_ctime == changed:
+                found["/" + text] = digest
+    return found
+
+
+def _digest(path: Any) -> Optional[str]:
+    import hashlib
+
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return None
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _digests(folder: str, names: Mapping[str, str]) -> Dict[str, str]:
+    found: Dict[str, str] = {}
+    for name in names:
+        with contextlib.suppress(OSError):
+            digest = _digest(os.path.join(folder, name.lstrip("/")))
+            if digest:
+                found[name] = digest
+    return found
+
+
+def _sum(special: Mapping[str, str]) -> Dict[str, str]:
+    import hashlib
+    import json
+
+    text = json.dumps(special, sort_keys=True, ensure_ascii=True)
+    return {"": "%d entries, sha256 %s" % (len(special), hashlib.sha256(text.encode("ascii")).hexdigest())}
+
+
+def _paths(artifact: Artifact) -> List[str]:
+    """The paths that an artifact holds, as the manifest says. EngineError when it does not say it."""
+    paths = artifact.source.get("paths")
+    if not isinstance(paths, list) or not paths:
+        raise EngineError("damaged", "the manifest does not say which paths %s holds" % artifact.file)
+    for path in paths:
+        if not isinstance(path, str) or not path.startswith("/") or path == "/" or {"", ".", ".."} & set(path[1:].split("/")):
+            raise EngineError("unsafe", "the manifest has %r as a path" % (path,))
+    return paths
+
+
+def listed(artifact: Artifact, stored: Stored, work: Work, items: Sequence[str] = ()) -> Listing:
+    """List an artifact to its end. EngineError unless it is safe and holds what the manifest counts."""
+    counts = artifact.counts
+    entries = sum(counts.get(kind, 0) for kind in ("files", "folders", "links", "others"))
+    limits = ArchiveLimits(entries, counts.get("bytes", 0))
+    listing = Listing([os.fsencode(path[1:]) for path in _paths(artifact)], limits, [os.fsencode(item) for item in items])
+    try:
+        _feed(artifact, stored, work, listing_command(), listing.feed)
+    except backup_stream.StreamError as error:
+        raise EngineError("failed" if error.status is None else "damaged", str(error)) from error
+    listing.finish()
+    known = artifact.source.get("special") or {}
+    problems = list(listing.problems)
+    if isinstance(known, dict) and "" in known:
+        if _sum(listing.special) != known:
+            problems.append(
+                ArchiveProblem("link", "it holds other links that lead out, devices or setuid files than it did when it was made")
+            )
+    else:
+        problems += listing.unknown(known if isinstance(known, dict) else {})
+    if problems:
+        raise EngineError("unsafe", "; ".join(problem.text for problem in problems[:5]))
+    differing = compare(counts, listing.total.counts())
+    if differing:
+        raise EngineError("differs", "; ".join(differing))
+    return listing
+
+
+def _feed(artifact: Artifact, stored: Stored, work: Work, command: Command, output: Any = None) -> None:
+    encrypted = artifact.encryption is not None
+    backup_stream.feed(
+        stored.path, command, artifact.compression or "zstd", encrypted, stored.identity, work.limits, work.place, output=output
+    )
+
+
+def needed(counted: Counted) -> int:
+    """Bytes of disk that a part of an archive needs. A file with holes is counted whole, which is too much rather than too little."""
+    return counted.bytes + 4096 * counted.entries
+
+
+def _check_space(needs: Mapping[str, int]) -> None:
+    for path, size in needs.items():
+        free = os.statvfs(path)
+        if free.f_bavail * free.f_frsize < size:
+            raise EngineError("space", "%s: %d bytes are needed and %d free" % (path, size, free.f_bavail * free.f_frsize))
+
+
+def _unpack(
+    artifact: Artifact, stored: Stored, work: Work, folder: str, names: Sequence[str], strip: int, without: Sequence[bytes]
+) -> None:
+    """Unpack members into a folder of ours; EngineError."""
+    names_file = os.path.join(work.scratch, "unpack")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(names_file)
+    handle = os.open(names_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(handle, "wb") as file:
+        file.write(b"".join(os.fsencode(name) + b"\0" for name in names))
+    words = ["tar", "-x", "-f", "-", *_EXTRACT, "--same-owner" if os.geteuid() == 0 else "--no-same-owner"]
+    words += ["--strip-components=%d" % strip, "--anchored"]
+    words += ["--exclude=" + os.fsdecode(name) for name in without]
+    words += ["--null", "--verbatim-files-from", "-T", names_file]
+
+    def ended(_status: int, text: str) -> None:
+        if text:
+            work.warn("tar: " + text)
+
+    try:
+        _feed(artifact, stored, work, Command(tuple(words), cwd=folder, ended=ended))
+    except backup_stream.StreamError as error:
+        raise EngineError("space" if "No space left" in error.said else "failed", str(error)) from error
+    finally:
+        os.unlink(names_file)
+
+
+def _linked(there: str, here: str) -> None:
+    """Give a file another name in a folder that keeps its time."""
+    folder = os.path.dirname(here)
+    told = os.stat(folder)
+    os.link(there, here, follow_symlinks=False)
+    os.utime(folder, ns=(told.st_atime_ns, told.st_mtime_ns))
+
+
+class Tree:
+    """Counts what is on the disk as a listing counts what is in an archive."""
+
+    def __init__(self, read: bool = False, without: Sequence[str] = ()) -> None:
+        self._counted = Counted()
+        self._without = {os.fsencode(path) for path in without}
+        self._inodes: Set[Tuple[int, int]] = set()
+        self._read = read
+        self.problems: List[str] = []
+        self.newest: Optional[float] = None
+
+    def counts(self) -> Dict[str, int]:
+        """By the manifest's names."""
+        return self._counted.counts()
+
+    def add(self, path: str) -> None:
+        """Count a path with all below it; links are not followed."""
+        folders = [os.fsencode(path)]
+        try:
+            if not self._one(folders[0], os.lstat(path)):
+                return
+        except OSError as error:
+            self._problem(folders[0], error)
+            return
+        while folders:
+            here = folders.pop()
+            try:
+                with os.scandir(here) as entries:
+                    inner = [entry for entry in entries if entry.path not in self._without]
+                folders += [entry.path for entry in inner if self._one(entry.path, entry.stat(follow_symlinks=False))]
+            except OSError as error:
+                self._problem(here, error)
+
+    def _problem(self, path: bytes, error: OSError) -> None:
+        if len(self.problems) < 50:
+            self.problems.append("%s: %s" % (told(path), error.strerror or error))
+
+    def _one(self, path: bytes, found: os.stat_result) -> bool:
+        """Count one entry; whether it is a folder."""
+        counted = self._counted
+        mode = found.st_mode
+        self.newest = max(self.newest or 0.0, found.st_mtime)
+        if stat.S_ISDIR(mode):
+            counted.folders += 1
+            return True
+        if stat.S_ISREG(mode):
+            counted.files += 1
+            inode = (found.st_dev, found.st_ino)
+            if found.st_nlink == 1 or inode not in self._inodes:
+                if found.st_nlink > 1:
+                    self._inodes.add(inode)
+                counted.bytes += found.st_size
+                if self._read:
+                    self._try(path)
+        elif stat.S_ISLNK(mode):
+            counted.links += 1
+        elif not stat.S_ISSOCK(mode):  # no tar keeps sockets
+            counted.others += 1
+        return False
+
+    def _try(self, path: bytes) -> None:
+        try:
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+                while file.read(1 << 20):
+                    pass
+        except OSError as error:
+            self._problem(path, error)
+
+
+class _Group(NamedTuple):
+    """Members that are unpacked into one folder: ``names`` of their places there, ``strip`` components before it."""
+
+    swap: Swap
+    parent: str
+    members: List[str]
+    names: List[str]
+    strip: int
+
+
+class FilesRestorer(Restorer):
+    """One restore of files. What is staged lies in ``.opsrunner-new-<ident>`` beside each path, what was there before in
+    ``.opsrunner-aside-<ident>``; in a path that is a mount point both are inside it."""
+
+    def __init__(self, artifact: Artifact, stored: Stored, request: Request, work: Work) -> None:
+        self._artifact, self._stored, self._request, self._work = artifact, stored, request, work
+        self._target = None if request.target is None else "/" + request.target.strip("/")
+        if request.target is not None and (not request.target.startswith("/") or ".." in request.target.split("/")):
+            raise EngineError("failed", "%r is no folder's absolute path" % request.target)
+        roots = [path[1:] for path in _paths(artifact)]
+        wanted = [part.strip("/") for part in request.part] or roots
+        for part in wanted:
+            if not part or {"", ".", ".."} & set(part.split("/")) or not any(part == root or part.startswith(root + "/") for root in roots):
+                raise EngineError("failed", "%r is not in the backup; it holds %s" % (part, ", ".join("/" + root for root in roots)))
+        self._members = outermost(sorted(set(wanted)))
+        self._groups = self._grouped()
+        self._listing: Optional[Listing] = None
+
+    def _place(self, member: str) -> str:
+        return (self._target or "").rstrip("/") + "/" + member
+
+    def _grouped(self) -> List[_Group]:
+        mounts = cleanup.mount_points()
+        groups: Dict[str, _Group] = {}
+        for member in self._members:
+            place = self._place(member)
+            parent, name = os.path.split(place)
+            strip = member.count("/")
+            if place in mounts and os.path.isdir(place):
+                groups[place] = _Group(Swap(place, self._request.ident, name), place, [member], [name], strip)
+                continue
+            group = groups.setdefault(parent + "/", _Group(Swap(parent, self._request.ident), parent, [], [], strip))
+            group.members.append(member)
+            group.names.append(name)
+        return list(groups.values())
+
+    def _list(self) -> Listing:
+        if self._listing is None:
+            self._listing = listed(self._artifact, self._stored, self._work, self._members)
+            missing = [member for member in self._members if os.fsencode(member) not in self._listing.found]
+            if missing:
+                raise EngineError("failed", "/%s is not in the backup" % missing[0])
+        return self._listing
+
+    def needs(self) -> List[Tuple[str, int]]:
+        """Free bytes beside each path."""
+        listing = self._list()
+        needs: Dict[str, int] = {}
+        for group in self._groups:
+            there = group.parent
+            while not os.path.lexists(there):
+                there = os.path.dirname(there)
+            needs[there] = needs.get(there, 0) + sum(needed(listing.items[os.fsencode(member)]) for member in group.members)
+        return sorted(needs.items())
+
+    def check(self) -> None:
+        """The archive is safe and holds what is wanted, and each place can be changed by renaming."""
+        mounts = cleanup.mount_points()
+        for group in self._groups:
+            there = group.parent
+            while not os.path.lexists(there):
+                there = os.path.dirname(there)
+            os.close(open_folder(there))
+            if not os.access(there, os.W_OK):
+                raise EngineError("denied", "%s cannot be written to" % there)
+            for member in group.members:
+                place = self._place(member)
+                below = sorted(point for point in mounts if point.startswith(place + "/"))
+                if below:
+                    raise EngineError("failed", "%s is mounted below %s: restore the paths beside it as parts" % (below[0], place))
+                if place in mounts and not os.path.isdir(place):
+                    raise EngineError("failed", "%s is a mounted file, which cannot be replaced" % place)
+        self._list()
+
+    def stage(self) -> Mapping[str, int]:
+        """Unpack beside the present data."""
+        listing = self._list()
+        _check_space(dict(self.needs()))
+        try:
+            for group in self._groups:
+                make_parents(group.parent, self._request.ident)
+                group.swap.prepare()
+            for group in self._groups:
+                self._unpack(group, listing)
+            return self._staged_counts(listing)
+        except BaseException:
+            self.unstage()
+            raise
+
+    def _unpack(self, group: _Group, listing: Listing) -> None:
+        crossing = [link for member in group.members for link in listing.items[os.fsencode(member)].crossing]
+        own = tuple(os.fsencode(member) for member in group.members)
+        # A hard link between two of the group's own members finds its file.
+        crossing = [link for link in crossing if not any(link.target == name or link.target.startswith(name + b"/") for name in own)]
+        if len(crossing) > 1000:
+            raise EngineError("failed", "%d hard links lead out of %s" % (len(crossing), ", ".join(group.members)))
+        with group.swap.staged() as handle:
+            folder = "/proc/%d/fd/%d" % (os.getpid(), handle)
+            _unpack(self._artifact, self._stored, self._work, folder, group.members, group.strip, [link.name for link in crossing])
+            if crossing:
+                self._join(group, [(os.fsdecode(link.name), os.fsdecode(link.target)) for link in crossing], folder)
+        with contextlib.suppress(backup_stream.StreamError):
+            backup_stream.run(Command(("sync", "-f", group.swap.stage)), self._work.place)
+
+    def _join(self, group: _Group, links: Sequence[Tuple[str, str]], folder: str) -> None:
+        """Hard links to files that are unpacked elsewhere, or are not wanted themselves."""
+        apart: List[Tuple[str, str]] = []
+        for name, target in links:
+            here = os.path.join(folder, *name.split("/")[group.strip :])
+            there = self._staged(target)
+            try:
+                if there is None:
+                    raise FileNotFoundError
+                _linked(there, here)
+            except OSError:
+                apart.append((here, target))
+        if apart:
+            extra = os.path.join(folder, ".opsrunner-links")
+            os.mkdir(extra, 0o700)
+            _unpack(self._artifact, self._stored, self._work, extra, sorted({target for _here, target in apart}), 0, ())
+            for here, target in apart:
+                _linked(os.path.join(extra, target), here)
+            import shutil
+
+            shutil.rmtree(extra)
+
+    def _staged(self, member: str) -> Optional[str]:
+        for group in self._groups:
+            for own in group.members:
+                if member == own or member.startswith(own + "/"):
+                    return os.path.join(group.swap.stage, *member.split("/")[group.strip :])
+        return None
+
+    def _staged_counts(self, listing: Listing) -> Mapping[str, int]:
+        tree = Tree()
+        for group in self._groups:
+            for name in group.names:
+                tree.add(os.path.join(group.swap.stage, name))
+        if tree.problems:
+            raise EngineError("failed", "; ".join(tree.problems[:5]))
+        found = tree.counts()
+        wanted: Dict[str, int] = {}
+        crossing = False
+        for item in listing.items.values():
+            crossing = crossing or bool(item.crossing)
+            for kind, count in item.counts().items():
+                wanted[kind] = wanted.get(kind, 0) + count
+        if crossing:
+            wanted["bytes"] = found["bytes"]
+        differing = compare(wanted, found)
+        if differing:
+            raise EngineError("differs", "staged: " + "; ".join(differing))
+        return self._whole(found)
+
+    def _whole(self, counts: Mapping[str, int]) -> Mapping[str, int]:
+        """The manifest counts the whole: of a part there is nothing to compare with, and staging has compared it with the archive."""
+        return {} if self._request.part else counts
+
+    def swap(self) -> None:
+        """Rename what is there aside and what is staged into its place."""
+        for group in self._groups:
+            group.swap.forward(None if group.swap.inside is not None else [[name] for name in group.names])
+
+    def unswap(self) -> None:
+        """Rename back."""
+        for group in reversed(self._groups):
+            if os.path.isdir(group.parent):
+                group.swap.back()
+
+    def finish(self) -> None:
+        """Remove the folders that were staged in."""
+        for group in self._groups:
+            group.swap.unstage()
+            if not group.swap.set_aside():
+                keep_parents(group.parent, self._request.ident)
+
+    def count(self) -> Mapping[str, int]:
+        """Count what is in the places now."""
+        tree = Tree(without=[path for group in self._groups for path in (group.swap.stage, group.swap.kept)])
+        for group in self._groups:
+            for member in group.members:
+                tree.add(self._place(member))
+        if tree.problems:
+            raise EngineError("failed", "; ".join(tree.problems[:5]))
+        return self._whole(tree.counts())
+
+    def unstage(self) -> None:
+        """Remove what was staged, and the folders made for it."""
+        for group in self._groups:
+            group.swap.unstage()
+            if not group.swap.begun():
+                remove_parents(group.parent, self._request.ident)
+
+    def aside(self) -> List[str]:
+        """Where the present data of before is."""
+        return [path for group in self._groups for path in group.swap.set_aside()]
+
+    def discard(self) -> None:
+        """Remove it."""
+        for group in self._groups:
+            if os.path.isdir(group.parent):
+                group.swap.discard()
+                keep_parents(group.parent, self._request.ident)

@@ -1,0 +1,446 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a tar archive holds, and whether it may be unpacked, told by GNU tar itself, which also unpacks it.
+
+The verbose listing (``tar -tv``, and the index that ``tar -cvv`` writes while it makes an archive) has a line for each entry with
+names quoted as in C. It is read to its end before a byte is unpacked; two programs that read one archive could differ in what
+they see, one that reads it twice does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from typing import Dict, Iterable, List, Mapping, Match, NamedTuple, Optional, Sequence, Set, Tuple
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Command, command
+
+#: Kinds of what is wrong, the worse ones first: an archive with ``damaged`` or ``bomb`` cannot be read to its end at all.
+CODES = ("damaged", "bomb", "path", "link", "device", "setuid", "duplicate", "kind")
+#: More than these are not told one by one.
+_TOLD = 20
+#: What a foreign archive may hold for each byte of its file; data that is worth a backup does not go beyond it.
+_RATIO = 200.0
+_ALWAYS = 1024**3
+
+
+class ArchiveLimits(NamedTuple):
+    """What is too much. ``entries``, ``bytes``: of all there is to be unpacked; ``ratio``: bytes for each byte of the file."""
+
+    entries: Optional[int] = None
+    bytes: Optional[int] = None
+    ratio: Optional[float] = _RATIO
+
+
+_NO_LIMITS = ArchiveLimits()
+
+
+class ArchiveProblem(NamedTuple):
+    """What is wrong with an archive. ``code``: one of :data:`CODES`."""
+
+    code: str
+    text: str
+
+
+class Checked(NamedTuple):
+    """What was found in an archive. ``kind``: ``tar`` or ``stream`` (one compressed file); ``totals``: files, folders, links,
+    others and bytes, of a stream only bytes."""
+
+    kind: str
+    problems: Sequence[ArchiveProblem]
+    totals: Mapping[str, int]
+
+
+class _Enough(Exception):  # noqa: N818 - no failure of ours
+    """There is no need to read on."""
+
+
+def listing_command(file: str = "-", *more: str) -> Command:
+    """The command that lists an archive as :class:`Listing` reads it."""
+    return command("tar", "-t", "-v", "-P", "--numeric-owner", "--quoting-style=c", "-f", file, *more, env={"TZ": "UTC"})
+
+
+class Crossing(NamedTuple):
+    """A hard link to a file that is in another part of the archive; names of members."""
+
+    name: bytes
+    target: bytes
+
+
+class Counted:
+    """What one part of an archive holds. ``stored``: about what it takes on the disk."""
+
+    def __init__(self) -> None:
+        self.files = self.folders = self.links = self.others = self.bytes = 0
+        self.crossing: List[Crossing] = []
+
+    def counts(self) -> Dict[str, int]:
+        """By the manifest's names."""
+        return {"files": self.files, "folders": self.folders, "links": self.links, "others": self.others, "bytes": self.bytes}
+
+    @property
+    def entries(self) -> int:
+        """All of them."""
+        return self.files + self.folders + self.links + self.others
+
+
+class Listing:
+    """Reads a listing block by block.
+
+    ``roots``: the members below which everything is to be, links too; empty: anywhere in the archive. ``limits``: one more is a
+    bomb. ``items``: members that are counted one by one, each with all below it. ``sample``: how many names of small files are
+    picked, the same ones each time.
+    """
+
+    def __init__(
+        self,
+        roots: Iterable[bytes] = (),
+        limits: ArchiveLimits = _NO_LIMITS,
+        items: Iterable[bytes] = (),
+        sample: int = 0,
+    ) -> None:
+        self.total = Counted()
+        self.problems: List[ArchiveProblem] = []
+        #: Entries that are only unpacked when they were known at making: name to what it is.
+        self.special: Dict[str, str] = {}
+        self.items: Dict[bytes, Counted] = {item: Counted() for item in items}
+        self.found: Set[bytes] = set()
+        self._roots = tuple(roots)
+        self._limits = limits
+        self._sample = sample
+        self._sampled: List[Tuple[int, bytes]] = []
+        self._sample_below = 1 << 32
+        self._rest = b""
+        self._seen: Set[int] = set()
+        self._folders: Set[bytes] = set()
+        self._links: Set[bytes] = set()
+        self._others: Set[bytes] = set()
+        self._parents: Set[bytes] = {b""}
+        self._parent = b""
+        self._item: Optional[bytes] = b"" if b"" in self.items else None
+        self._entry_limit = limits.entries if limits.entries is not None else 1 << 62
+        self._byte_limit = limits.bytes if limits.bytes is not None else 1 << 62
+
+    def feed(self, block: bytes) -> None:
+        """Take the next block of the listing."""
+        lines = (self._rest + block).split(b"\n")
+        self._rest = lines.pop()
+        for line in lines:
+            self._line(line)
+
+    def finish(self) -> None:
+        """The listing is at its end."""
+        if self._rest:
+            self._line(self._rest)
+            self._rest = b""
+        for name in sorted(self._links & self._parents):
+            self._problem("link", "%s is a link, and other entries are below it" % shown(name))
+
+    def samples(self) -> List[bytes]:
+        """Names of the files that were picked."""
+        return [name for _order, name in sorted(self._sampled)[: self._sample]]
+
+    def unknown(self, known: Mapping[str, str]) -> List[ArchiveProblem]:
+        """Problems that the special entries are which are not ``known``."""
+        new = [(name, what) for name, what in sorted(self.special.items()) if known.get(name) != what]
+        return [ArchiveProblem(_special_code(what), "%s: %s" % (name, what)) for name, what in new[:_TOLD]]
+
+    def _problem(self, code: str, text: str) -> None:
+        if len(self.problems) < _TOLD:
+            self.problems.append(ArchiveProblem(code, text))
+
+    def _line(self, line: bytes) -> None:  # noqa: C901 - one entry, all in one place for it is the hot one
+        head, _quote, rest = line.partition(b'"')
+        columns = head.split(None, 3)
+        if len(columns) < 3 or not rest:
+            raise EngineError("damaged", "tar lists what cannot be understood: %s" % line[:200].decode("utf-8", "replace"))
+        mode, size = columns[0], columns[2]
+        kind = mode[:1]
+        target = b""
+        if kind in (b"l", b"h"):
+            name, target = _two_names(rest)
+        else:
+            name = rest[:-1]
+            if b"\\" in name:
+                name = unquoted(name)
+        name = self._clean(name)
+        parent = name.rpartition(b"/")[0]
+        if parent != self._parent:
+            self._enter(parent)
+        counted = self.total
+        key = hash(name)
+        if key in self._seen:
+            if not (kind == b"d" and name in self._folders):
+                self._problem("duplicate", "%s is there twice" % shown(name))
+        else:
+            self._seen.add(key)
+        item = self.items.get(name) or (self.items[self._item] if self._item is not None else None)
+        length = 0
+        if kind in (b"-", b"C"):
+            counted.files += 1
+            length = int(size)
+            counted.bytes += length
+            if self._sample and 0 < length <= 1 << 20:
+                self._pick(name)
+            kind = b"-"
+        elif kind == b"d":
+            counted.folders += 1
+            self._folders.add(name)
+        elif kind == b"l":
+            counted.links += 1
+            self._links.add(name)
+            self._link(name, target)
+        elif kind == b"h":
+            kind = self._hard_link(name, target, item)
+        elif kind in (b"p", b"c", b"b"):
+            counted.others += 1
+            self._others.add(name)
+            self.special[told(name)] = "fifo" if kind == b"p" else "%s %s" % ({b"c": "device", b"b": "block device"}[kind], size.decode())
+        else:
+            self._problem("kind", "%s is of the kind %r, which is not unpacked" % (shown(name), kind.decode("ascii", "replace")))
+        if kind == b"-" and (mode[3:4] in b"sS" or mode[6:7] in b"sS"):
+            self.special[told(name)] = mode[1:10].decode("ascii", "replace")
+        if item is not None:
+            self._count(item, kind, length)
+            if name in self.items:
+                self.found.add(name)
+        if counted.entries > self._entry_limit:
+            raise EngineError("unsafe", "it holds more than the %d entries it should" % self._entry_limit)
+        if counted.bytes > self._byte_limit:
+            raise EngineError("unsafe", "it holds more than the %d bytes it should" % self._byte_limit)
+
+    @staticmethod
+    def _count(item: Counted, kind: bytes, length: int) -> None:
+        if kind == b"-":
+            item.files += 1
+            item.bytes += length
+        elif kind == b"d":
+            item.folders += 1
+        elif kind == b"l":
+            item.links += 1
+        else:
+            item.others += 1
+
+    def _clean(self, name: bytes) -> bytes:
+        """The member's name without what means nothing; what leads out is told."""
+        given = name
+        if name.startswith(b"/"):
+            self._problem("path", "%s is an absolute path" % shown(given))
+        if name.endswith(b"/") or name.startswith((b"/", b".")) or b"//" in name or b"/." in name:
+            parts = [part for part in name.split(b"/") if part not in (b"", b".")]
+            if b".." in parts:
+                self._problem("path", "%s leads out" % shown(given))
+            name = b"/".join(parts)
+        if self._roots and not _below(name, self._roots):
+            self._problem("path", "%s is below none of the paths that were backed up" % shown(given))
+        return name
+
+    def _enter(self, parent: bytes) -> None:
+        """Another folder's entries come."""
+        self._parent = parent
+        above = parent
+        while above not in self._parents:
+            self._parents.add(above)
+            above = above.rpartition(b"/")[0]
+        if self.items:
+            self._item = next((above for above in _upwards(parent) if above in self.items), None)
+
+    def _pick(self, name: bytes) -> None:
+        import zlib
+
+        order = zlib.crc32(name)
+        if order < self._sample_below:
+            self._sampled.append((order, name))
+            if len(self._sampled) >= 4 * self._sample:
+                self._sampled = sorted(self._sampled)[: self._sample]
+                self._sample_below = self._sampled[-1][0]
+
+    def _link(self, name: bytes, target: bytes) -> None:
+        """A link that leads out of the tree is special."""
+        if self._leads_out(name, target):
+            self.special[told(name)] = "link to " + told(target)
+
+    def _leads_out(self, name: bytes, target: bytes) -> bool:
+        if target.startswith(b"/"):
+            if not self._roots:
+                return True
+            parts: List[bytes] = []
+        else:
+            parts = name.split(b"/")[:-1]
+        for part in target.split(b"/"):
+            if part == b"..":
+                if not parts:
+                    return True
+                parts.pop()
+            elif part not in (b"", b"."):
+                parts.append(part)
+        return bool(self._roots) and not _below(b"/".join(parts), self._roots)
+
+    def _hard_link(self, name: bytes, target: bytes, item: Optional[Counted]) -> bytes:
+        """The kind of what a hard link is another name of."""
+        given = target
+        if target.startswith((b"/", b".")) or b"//" in target or b"/." in target:
+            parts = [part for part in target.split(b"/") if part not in (b"", b".")]
+            target = b"/".join(parts)
+            if given.startswith(b"/") or b".." in parts:
+                self._problem("link", "%s is a hard link that leads out, to %s" % (shown(name), shown(given)))
+        if hash(target) not in self._seen or target in self._folders:
+            self._problem("link", "%s is a hard link to %s, which is not in the archive before it" % (shown(name), shown(given)))
+        if item is not None:
+            inside = next((above for above in _upwards(target) if above in self.items), None)
+            if inside is None or self.items[inside] is not item:
+                item.crossing.append(Crossing(name, target))
+        if target in self._links:
+            self._links.add(name)
+            self.total.links += 1
+            return b"l"
+        if target in self._others:
+            self._others.add(name)
+            self.total.others += 1
+            return b"p"
+        self.total.files += 1
+        return b"-"
+
+
+def _special_code(what: str) -> str:
+    if what.startswith("link"):
+        return "link"
+    return "setuid" if "s" in what.lower() and len(what) == 9 and " " not in what else "device"
+
+
+def _below(name: bytes, roots: Sequence[bytes]) -> bool:
+    return any(name == root or name.startswith(root + b"/") for root in roots)
+
+
+def _upwards(name: bytes) -> Iterable[bytes]:
+    while name:
+        yield name
+        name = name.rpartition(b"/")[0]
+    yield b""
+
+
+_ESCAPE = re.compile(rb"\\(?:([0-7]{3})|(.))", re.DOTALL)
+_LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
+_QUOTED = re.compile(rb'((?:[^"\\]|\\.)*)"(?: -> | link to )"((?:[^"\\]|\\.)*)"\Z')
+
+
+def unquoted(name: bytes) -> bytes:
+    """A name that is quoted as in C."""
+    return _ESCAPE.sub(_letter, name)
+
+
+def _letter(found: Match[bytes]) -> bytes:
+    number, letter = found.groups()
+    return bytes([int(number, 8) & 255]) if number else _LETTERS.get(letter, letter)
+
+
+def _two_names(rest: bytes) -> Tuple[bytes, bytes]:
+    found = _QUOTED.match(rest)
+    if not found:
+        raise EngineError("damaged", "tar lists a link that cannot be understood: %s" % rest[:200].decode("utf-8", "replace"))
+    return unquoted(found.group(1)), unquoted(found.group(2))
+
+
+def told(name: bytes) -> str:
+    """A name as text, the same one on every host."""
+    return name.decode("utf-8", "backslashreplace")
+
+
+def shown(name: bytes) -> str:
+    """A name for people."""
+    return repr(told(name[:200]))
+
+
+def check_archive(path: str, limits: ArchiveLimits = _NO_LIMITS) -> Checked:
+    """Read an archive of any tool to its end: tar as it is or in gzip, zstd, bzip2 or xz, or one file in gzip, zstd, bzip2, xz.
+
+    Raises OSError when the file itself cannot be read; all that is wrong with what is in it are problems.
+    """
+    with open(path, "rb") as file:
+        start = file.read(262)
+        size = os.fstat(file.fileno()).st_size
+    packed = next((name for name, magic in _MAGIC.items() if start.startswith(magic)), "none")
+    most = None if limits.ratio is None else max(_ALWAYS, int(limits.ratio * size))
+    if limits.bytes is not None:
+        most = limits.bytes if most is None else min(most, limits.bytes)
+    try:
+        if not _is_tar(path, packed):
+            if packed == "none":
+                problem = "it is empty" if not size else "it is neither tar nor gzip, zstd, bzip2 or xz"
+                return Checked("stream", [ArchiveProblem("damaged", problem)], {"bytes": size})
+            return _check_stream(path, packed, most)
+        return _check_tar(path, packed, limits._replace(bytes=most))
+    except backup_stream.StreamError as error:
+        return Checked("tar", [ArchiveProblem("damaged", str(error))], {})
+
+
+_MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "bzip2": b"BZh", "xz": b"\xfd7zXZ\x00"}
+
+
+def _unpack(packed: str) -> Command:
+    return command({"none": "cat"}.get(packed, packed), *([] if packed == "none" else ["-q", "-dc"]))
+
+
+def _is_tar(path: str, packed: str) -> bool:
+    start = b""
+
+    def take(block: bytes) -> None:
+        nonlocal start
+        start += block
+        if len(start) >= 512:
+            raise _Enough
+
+    with contextlib.suppress(_Enough):
+        backup_stream.feed(path, _unpack(packed), "none", output=take)
+    if start[257:262] == b"ustar":
+        return True
+    if len(start) < 512:
+        return False
+    if start[:512] == bytes(512):
+        return True  # an archive of nothing
+    try:  # the format before ustar has its sum alone
+        wanted = int(start[148:156].strip(b" \0") or b"x", 8)
+    except ValueError:
+        return False
+    return wanted == sum(start[:148]) + 256 + sum(start[156:512])
+
+
+def _check_stream(path: str, packed: str, most: Optional[int]) -> Checked:
+    taken = 0
+
+    def take(block: bytes) -> None:
+        nonlocal taken
+        taken += len(block)
+        if most is not None and taken > most:
+            raise _Enough
+
+    try:
+        backup_stream.feed(path, _unpack(packed), "none", output=take)
+    except _Enough:
+        return Checked("stream", [ArchiveProblem("bomb", "it holds more than %d bytes" % (most or 0))], {"bytes": taken})
+    except backup_stream.StreamError as error:
+        return Checked("stream", [ArchiveProblem("damaged", str(error))], {"bytes": taken})
+    return Checked("stream", [], {"bytes": taken})
+
+
+def _check_tar(path: str, packed: str, limits: ArchiveLimits) -> Checked:
+    listing = Listing(limits=limits)
+    problem: Optional[ArchiveProblem] = None
+    try:
+        if packed in ("gzip", "zstd", "none"):
+            backup_stream.feed(path, listing_command(), packed, output=listing.feed)
+        else:
+            backup_stream.feed(path, listing_command("-", "--" + packed), "none", output=listing.feed)
+        listing.finish()
+    except EngineError as error:
+        problem = ArchiveProblem("bomb" if error.code == "unsafe" else error.code, str(error))
+    except backup_stream.StreamError as error:
+        problem = ArchiveProblem("damaged", str(error))
+    if problem is None and not listing.total.entries:
+        problem = ArchiveProblem("damaged", "it holds nothing")
+    problems = [*([problem] if problem else []), *listing.problems, *listing.unknown({})]
+    return Checked("tar", problems[: 2 * _TOLD], listing.total.counts())
