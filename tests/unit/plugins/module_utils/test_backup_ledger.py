@@ -19,6 +19,8 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_le
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets import BackupError
 
 NOW = 1_800_000_000.0
+#: Each line is synced; hundreds of examples need not wait for a disk.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 ENTRIES = st.lists(
     st.tuples(
         st.sampled_from(backup_ledger.KINDS),
@@ -56,7 +58,7 @@ def test_no_ledger_is_an_empty_one(tmp_path):
 @given(ENTRIES, st.data())
 def test_any_changed_byte_is_found(entries, data):
     """Whatever byte of whatever line becomes another one, the ledger tells so."""
-    with tempfile.TemporaryDirectory() as root:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as root:
         path = _written(root, entries)
         whole = bytearray(path.read_bytes())
         at = data.draw(st.integers(0, len(whole) - 1))
@@ -71,7 +73,7 @@ def test_any_changed_byte_is_found(entries, data):
 @given(ENTRIES, st.data())
 def test_any_removed_line_is_found(entries, data):
     """Also the last one, and all of them."""
-    with tempfile.TemporaryDirectory() as root:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as root:
         path = _written(root, entries)
         lines = path.read_bytes().splitlines(keepends=True)
         first = data.draw(st.integers(0, len(lines) - 1))
@@ -83,7 +85,7 @@ def test_any_removed_line_is_found(entries, data):
 @given(ENTRIES.filter(lambda entries: len(entries) > 1), st.data())
 def test_any_other_order_is_found(entries, data):
     """Two lines that change places, whichever they are."""
-    with tempfile.TemporaryDirectory() as root:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as root:
         path = _written(root, entries)
         lines = path.read_bytes().splitlines(keepends=True)
         one = data.draw(st.integers(0, len(lines) - 2))
@@ -96,7 +98,7 @@ def test_any_other_order_is_found(entries, data):
 @given(ENTRIES, st.data())
 def test_what_was_broken_stays_so(entries, data):
     """Lines that are written after a line was removed do not hide it."""
-    with tempfile.TemporaryDirectory() as root:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as root:
         path = _written(root, entries)
         lines = path.read_bytes().splitlines(keepends=True)
         gone = data.draw(st.integers(0, len(lines) - 1))
@@ -111,7 +113,7 @@ def test_what_was_broken_stays_so(entries, data):
 @given(ENTRIES, st.data())
 def test_a_line_written_by_half_is_told_and_gives_way(entries, data):
     """A run killed in its write: what was there before holds, the next line is a clean one."""
-    with tempfile.TemporaryDirectory() as root:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as root:
         path = _written(root, entries)
         head = pathlib.Path(root, backup_ledger.HEAD).read_bytes()
         before = len(path.read_bytes())
