@@ -36,6 +36,8 @@ from opsrunner.errors import EXIT_INVALID, RefusalError
 #: The oldest set of a backup is so old; the ones after it are made a day apart.
 _DAY = 86400.0
 _COUNT = 3
+#: The first two compress, so that what is found by a compression alone can be tried with them.
+COMPRESSIONS = ("zstd", "gzip", "none")
 
 
 class Backup(NamedTuple):
@@ -529,7 +531,7 @@ def damage_foreign(one: Foreign, kind: str, numbers: random.Random) -> bytes:
     if kind == "empty":
         return one.pack(b"")
     raw = one.raw
-    end = numbers.randrange(1, max(2, int(len(raw) * 0.8)))
+    end = numbers.randrange(1, max(2, int(len(raw.rstrip(b"\0")) * 0.8)))
     if raw.rstrip(b"\0\n").endswith((b";", b"complete", b"--")) or b"INSERT" in raw:
         end = raw.rfind(b"\n", 0, end) + 1 or end  # a whole line, so that only the end is missing
     elif end > 512:
@@ -572,14 +574,15 @@ def _judged(name: str, promised: int | None, verdicts: Sequence[tuple[Verdict, b
 def rows(folder: Path, seed: int, each: int = 2) -> Iterator[Row]:
     """Make sound backups, verify them, damage copies, verify those."""
     numbers = random.Random(seed)
-    backups = [make_backup(folder / kind, numbers, kind) for kind in ("zstd", "gzip", "none")]
+    backups = [make_backup(folder / kind, numbers, kind) for kind in COMPRESSIONS]
+    compressed = backups[:2]
     sound = [verify(backup.options, rung, name) for backup in backups for name in backup.sets for rung in (3, 5)]
     sound += [try_sealed(backup, number, folder) for number, backup in enumerate(backups)]
     yield _judged("sound sets", None, [(verdict, verdict.status == "ok") for verdict in sound])
     for damage in DAMAGES:
         verdicts = []
         for number in range(each):
-            verdict = try_damage(backups[number % 2], damage, seed + number, folder)
+            verdict = try_damage(compressed[number % len(compressed)], damage, seed + number, folder)
             if verdict:
                 verdicts.append((verdict, is_caught(damage, verdict)))
         yield _judged(damage.name, damage.rung, verdicts)

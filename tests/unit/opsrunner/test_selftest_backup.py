@@ -1,0 +1,104 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Seeded damages: each is found at its rung, and nothing is found on sound sets."""
+
+from __future__ import annotations
+
+import random
+import shutil
+
+import pytest
+
+from opsrunner import cli, selftest_backup
+from opsrunner._collection import backup_verify
+from opsrunner.errors import RefusalError
+
+pytestmark = pytest.mark.skipif(not all(map(shutil.which, ("zstd", "xz", "bzip2"))), reason="zstd, xz and bzip2 are needed")
+
+KINDS = selftest_backup.COMPRESSIONS
+#: Of each of the 21 damages; 315 in all.
+EACH = 15
+
+
+@pytest.fixture(scope="module")
+def backups(tmp_path_factory):
+    """A backup of each compression, made once."""
+    numbers = random.Random(7)
+    return [selftest_backup.make_backup(tmp_path_factory.mktemp(kind), numbers, kind) for kind in KINDS]
+
+
+@pytest.mark.parametrize("damage", selftest_backup.DAMAGES, ids=lambda damage: damage.name)
+def test_a_damage_is_found_at_its_rung(backups, damage, tmp_path):
+    tried = 0
+    for seed in range(EACH):
+        # Bits that turn round before the sum is taken are found by the compression alone.
+        backup = backups[seed % (2 if damage.do is selftest_backup._bad_memory else 3)]
+        verdict = selftest_backup.try_damage(backup, damage, seed, tmp_path)
+        if verdict:
+            tried += 1
+            assert selftest_backup.is_caught(damage, verdict), (seed, verdict)
+    assert tried >= EACH - 2
+
+
+@pytest.mark.parametrize("kind", selftest_backup.FOREIGN_DAMAGES)
+def test_a_damage_of_another_tools_file_is_found(tmp_path, kind):
+    numbers = random.Random(kind)
+    for number in range(2 * len(selftest_backup.FOREIGN)):
+        one = selftest_backup.foreign(number, numbers)
+        damaged = selftest_backup.damage_foreign(one, kind, numbers)
+        verdict = selftest_backup.verify_foreign(tmp_path / "files", one.name, damaged)
+        assert verdict.status == "critical", (number, one.name, verdict)
+
+
+def test_nothing_is_found_on_sound_sets(tmp_path):
+    verdicts = []
+    for number in range(6):
+        backup = selftest_backup.make_backup(tmp_path / str(number), random.Random(number), KINDS[number % 3])
+        verdicts += [selftest_backup.verify(backup.options, 5 if number < 3 else 3, name) for name in backup.sets]
+        verdicts += [selftest_backup.try_sealed(backup, sealed, tmp_path) for sealed in range(2)]
+    numbers = random.Random(9)
+    for number in range(8 * len(selftest_backup.FOREIGN)):
+        one = selftest_backup.foreign(number, numbers)
+        verdicts.append(selftest_backup.verify_foreign(tmp_path / "files", one.name, one.data))
+    assert len(verdicts) >= 100
+    assert [verdict for verdict in verdicts if verdict.status != "ok"] == []
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Fewer rows than the command has."""
+    monkeypatch.setattr(selftest_backup, "COMPRESSIONS", ("zstd",))
+    monkeypatch.setattr(selftest_backup, "FOREIGN", selftest_backup.FOREIGN[:1])
+
+
+@pytest.mark.usefixtures("few")
+def test_the_command_prints_a_table(capsys, monkeypatch):
+    monkeypatch.setattr(selftest_backup, "DAMAGES", selftest_backup.DAMAGES[:2])
+    assert cli.main(["selftest", "backup", "--seed", "5"]) == 0
+    said = capsys.readouterr().out
+    assert "bit flip in the head                    2     2  all caught" in said
+    assert ", 0 wrong; seed 5" in said
+
+
+@pytest.mark.usefixtures("few")
+def test_a_verifier_that_finds_nothing_fails_the_test(capsys, monkeypatch):
+    monkeypatch.setattr(selftest_backup, "DAMAGES", selftest_backup.DAMAGES[:1])
+    monkeypatch.setattr(backup_verify.backup_verify_set._Sum, "judged", lambda _self, _artifact: None)
+    assert cli.main(["selftest", "backup"]) == 2
+    assert "0 caught, 2 NOT: ok" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("few")
+def test_a_verifier_that_finds_too_much_fails_the_test(capsys, monkeypatch):
+    stumble = backup_verify.Stumble(3, "x", "no")
+    monkeypatch.setattr(selftest_backup, "DAMAGES", ())
+    monkeypatch.setattr(backup_verify.backup_verify_set._Climber, "_tried", lambda *_arguments: stumble)
+    assert cli.main(["selftest", "backup"]) == 2
+    assert "NOT: critical, x: no" in capsys.readouterr().out
+
+
+def test_without_the_programs_nothing_is_said_to_be_tested(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    with pytest.raises(RefusalError, match="not installed"):
+        selftest_backup.run(1)
