@@ -20,7 +20,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets impo
 
 NOW = 1_800_000_000.0
 #: Each line is synced; hundreds of examples need not wait for a disk.
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 ENTRIES = st.lists(
     st.tuples(
         st.sampled_from(backup_ledger.KINDS),
