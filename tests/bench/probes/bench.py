@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How long 200 endpoints of at most 50 ms take in one health_probe call, from the options given to the findings.
 
-Runs, interleaved: all over http, all over https, half and half, and curl --parallel over http where curl is installed. The endpoints are
+Runs, interleaved: all over http, all over https (a P-256 certificate), half and half, each also by curl --parallel where curl is
+installed. The endpoints are
 another process of this machine and share its processors: their time is told beside ours. What a call compiles and imports is in
 its time, as it is on a target. Prints a table; the last line is JSON.
 """
@@ -132,18 +133,19 @@ def measure(folder: Path, server: int, ports: list[int], rounds: int) -> None:
         "half https": [pair[number % 2] for number, pair in enumerate(zip(plain, secure, strict=True))],
         "https": secure,
     }
-    listing = folder / "urls"
-    listing.write_text("".join(f"url = {url}\noutput = /dev/null\n" for url in plain))
+    listings = {kind: folder / kind for kind in kinds}
+    for kind, urls in kinds.items():
+        listings[kind].write_text(f'cacert = "{folder}/it.pem"\n' + "".join(f"url = {url}\noutput = /dev/null\n" for url in urls))
     runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
-    curls: list[float] = []
+    curls: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _round in range(rounds):
         for kind, urls in kinds.items():
             before = processor_ms(server)
             job = [{"name": str(number), "type": "http", "url": url, "ca_file": str(folder / "it.pem")} for number, url in enumerate(urls)]
             runs[kind].append(call(job, folder / "bytecode"))
             runs[kind][-1]["server cpu"] = processor_ms(server) - before
-        if shutil.which("curl"):
-            curls.append(curl(listing))
+            if shutil.which("curl"):
+                curls[kind].append(curl(listings[kind]))
     medians = {kind: {name: statistics.median(run[name] for run in told) for name in told[0]} for kind, told in runs.items()}
     print(f"{COUNT} endpoints of 20 to {SLOWEST_MS:g} ms, medians of {rounds} interleaved rounds on {os.cpu_count()} processors, in ms")
     print("Slowest told: the longest time that the module tells of an endpoint.\n")
@@ -152,15 +154,18 @@ def measure(folder: Path, server: int, ports: list[int], rounds: int) -> None:
         least = min(run["took"] for run in runs[kind])
         print(f"{kind:<16} {told['took'] - SLOWEST_MS:+12.1f} {told['took']:7.1f} {least:7.1f} {told['cpu']:8.1f}", end="")
         print(f" {told['server cpu']:10.1f} {told['slowest told']:12.1f}")
-    if curls:
-        print(f"{'curl --parallel':<16} {statistics.median(curls) - SLOWEST_MS:+12.1f} {statistics.median(curls):7.1f} {min(curls):7.1f}")
+    peers = {kind: statistics.median(took) for kind, took in curls.items() if took}
+    for kind, took in peers.items():
+        print(f"{'curl, ' + kind:<16} {took - SLOWEST_MS:+12.1f} {took:7.1f} {min(curls[kind]):7.1f}")
     figures = {
         "probe_200_over_slowest_ms": round(medians["half https"]["took"] - SLOWEST_MS, 1),
         "probe_200_http_over_slowest_ms": round(medians["http"]["took"] - SLOWEST_MS, 1),
         "probe_200_https_over_slowest_ms": round(medians["https"]["took"] - SLOWEST_MS, 1),
         "probe_200_cpu_ms": round(medians["half https"]["cpu"], 1),
         "server_cpu_ms": round(medians["half https"]["server cpu"], 1),
-        "vs_curl_parallel": round(medians["http"]["took"] / statistics.median(curls), 2) if curls else None,
+        "vs_curl_parallel": round(medians["http"]["took"] / peers["http"], 2) if peers else None,
+        "vs_curl_parallel_half_https": round(medians["half https"]["took"] / peers["half https"], 2) if peers else None,
+        "vs_curl_parallel_https": round(medians["https"]["took"] / peers["https"], 2) if peers else None,
     }
     print(json.dumps(figures))
 
