@@ -63,7 +63,10 @@ def sample(data: bytes, wanted: str) -> Sample:
 
 
 class Stamp(NamedTuple):
-    """A time without its zone: ``size`` bytes, of which ``minute`` tell the minute; ``allowed``: what may stand in the others."""
+    """A time without its zone: ``size`` bytes, of which ``minute`` tell the minute; ``allowed``: what may stand in the others.
+
+    Numbers of seconds, milliseconds and the like have no minute.
+    """
 
     size: int
     minute: int
@@ -106,6 +109,14 @@ def time_pattern(text: str) -> Optional[Time]:
         pattern = "([0-9]{2}/[A-Za-z]{3}/[0-9]{4}:[0-9]{2}:[0-9]{2}):([0-5][0-9])%s" % re.escape(zone)
         return Time(pattern, zone, "(../.../....:..:..):([0-5][0-9])%s" % re.escape(zone), Stamp(20, 17, (b":", b"012345", b"0123456789")))
     return None
+
+
+_EPOCH = re.compile(r"[1-9][0-9]{8,18}\Z")
+
+
+def epoch_stamp(text: str) -> Optional[Stamp]:
+    """How to capture numbers since the epoch that have as many digits as ``text``; None for others."""
+    return Stamp(len(text), 0, (b"0123456789",) * len(text)) if _EPOCH.match(text) else None
 
 
 def _is_tame(data: bytes) -> bool:
@@ -178,11 +189,19 @@ class _Stamps(NamedTuple):
 class _Lines:
     """What is asked of single lines among those that a template took."""
 
-    def __init__(self, template: Template, flat: List[Any], times: Optional[List[Optional[float]]], starts: _Starts) -> None:
+    def __init__(
+        self,
+        template: Template,
+        flat: List[Any],
+        times: Optional[List[Optional[float]]],
+        starts: _Starts,
+        read: Callable[[bytes], Optional[float]],
+    ) -> None:
         self.template = template
         self.flat = flat
         self.times = times
         self.starts = starts
+        self.read = read
 
     def time(self, row: int) -> Optional[float]:
         """The time of a line."""
@@ -191,6 +210,8 @@ class _Lines:
         stamped = self.template.stamped
         if stamped is not None:
             text = self.flat[row * self.template.stride + self.template.stamp]
+            if not stamped.minute:
+                return self.read(text)
             return self.starts[text[: stamped.minute]] + _second(text[stamped.minute + 1 :])  # type: ignore[operator]
         place = row * self.template.stride + self.template.minute
         return self.starts[self.flat[place]] + _second(self.flat[place + 1])  # type: ignore[operator]  # all minutes are known
@@ -198,7 +219,7 @@ class _Lines:
     def times_or_lowest(self, rows: Sequence[int]) -> List[float]:
         """The times of lines; what has none is older than all."""
         stamped, starts, flat = self.template.stamped, self.starts, self.flat
-        if self.times is None and stamped is not None:
+        if self.times is None and stamped is not None and stamped.minute:
             stride, group, minute = self.template.stride, self.template.stamp, stamped.minute
             texts = [flat[row * stride + group] for row in rows]
             return [starts[text[:minute]] + _second(text[minute + 1 :]) for text in texts]  # type: ignore[operator]
@@ -332,6 +353,11 @@ class Scanner:
         for place, allowed in enumerate(stamped.allowed, stamped.minute):
             if text[place :: stamped.size].strip(allowed):
                 return None
+        if not stamped.minute:
+            # As long as each other, they have the same order as texts and as numbers.
+            lowest, highest = min(column), max(column)
+            ends = self._time_of(lowest), self._time_of(highest)
+            return None if lowest[:1] == b"0" or ends[0] is None or ends[1] is None else _Stamps({}, ends[0], ends[1])
         column.sort()
         starts: _Starts = {}
         first, last = math.inf, -math.inf
@@ -640,16 +666,19 @@ class Scanner:
             after = shape.literals[place + 1][:1]
             pattern = '"[^"]*%s"' % log_json.FIRM if kind in "se" else log_json.KINDS[kind]
             way = time_pattern(raw[1:-1]) if asked == ["time"] and kind == "s" and self.clock.pattern is None else None
+            stamp = epoch_stamp(raw.strip('"')) if asked == ["time"] and kind in "sn" and self.clock.pattern is None else None
             if not asked:
                 parts.append(pattern)
             elif is_slot:
                 outer.append("[^%s]*%s" % (re.escape(after), log_json.FIRM) if ends_there else pattern)
                 inner.append("(%s)" % log_json.KINDS[kind])
                 slots.append(tuple(int(name[4:]) for name in asked))
-            elif way is not None:
-                parts.append('"' + template.group(".{%d}%s" % (way.stamp.size, log_json.FIRM)))
-                template.stamp, template.stamped, template.zone = template.groups, way.stamp, way.zone
-                before, ends_there = way.zone + '"', True
+            elif way is not None or stamp is not None:
+                stamp = way.stamp if way is not None else stamp
+                quote = '"' if kind == "s" else ""
+                parts.append(quote + template.group(".{%d}%s" % (stamp.size, log_json.FIRM)))  # type: ignore[union-attr]  # one of the two
+                template.stamp, template.stamped, template.zone = template.groups, stamp, way.zone if way is not None else ""
+                before, ends_there = template.zone + quote, True
             else:
                 if kind == "n" and asked[0].startswith("number") and _PLAIN_NUMBER.match(raw):
                     pattern = "(?:0|[1-9][0-9]*{0})(?:[.][0-9]+{0})?{0}".format(log_json.FIRM)
@@ -785,10 +814,11 @@ class Scanner:
         tally.parsed += rows
         starts = stamps.starts if stamps is not None else starts
         known = [start for start in (starts or {}).values() if start is not None]
-        if known and len(known) == len(starts or {}) and (max(known) + 60 <= tally.since or min(known) >= tally.until):
+        is_outside = bool(known) and len(known) == len(starts or {}) and (max(known) + 60 <= tally.since or min(known) >= tally.until)
+        if is_outside or stamps is not None and template.stamped is not None and (stamps.last < tally.since or stamps.first >= tally.until):
             tally.outside += rows
             return
-        times = self._times_where_needed(template, flat, starts)
+        times = self._times_where_needed(template, flat, starts, stamps)
         if times is None and stamps is not None:
             tally.first, tally.last = min(tally.first, stamps.first), max(tally.last, stamps.last)
         elif times is None:
@@ -809,7 +839,7 @@ class Scanner:
         if counted is None:
             counted = log_json.count_pieces(pieces) if pieces else {None: rows}
         wrong = self._count(template, counted)
-        lines = _Lines(template, flat, times, starts or {})
+        lines = _Lines(template, flat, times, starts or {}, self._time_of)
         for group, index, plain in template.numbers:
             for row, value in self._numbers(index, flat[group::stride], plain):
                 if value > tally.spec.fields[index].slow:  # type: ignore[operator]  # only fields with a limit give rows
@@ -832,19 +862,26 @@ class Scanner:
                 break
             tally.keep_error(when, wrong[keys[row]], self._text_of(lines.message(row)), self._text_of(lines.id(row)))
 
-    def _times_where_needed(self, template: Template, flat: List[Any], starts: Optional[_Starts]) -> Optional[List[Optional[float]]]:
+    def _times_where_needed(
+        self, template: Template, flat: List[Any], starts: Optional[_Starts], stamps: Optional[_Stamps]
+    ) -> Optional[List[Optional[float]]]:
         """The time of each line; None where all lines lie in the window and their minutes say enough."""
         tally, stride = self.tally, template.stride
+        if stamps is not None and template.stamped is not None:
+            if stamps.first >= tally.since and stamps.last < tally.until:
+                return None
+            size = template.stamped.minute
+            texts = flat[template.stamp :: stride]
+            if not size:
+                return [self._time_of(text) for text in texts]
+            return [stamps.starts[text[:size]] + _second(text[size + 1 :]) for text in texts]  # type: ignore[operator]  # all are known
         if template.time:
             return [self._time_of(raw) for raw in flat[template.time :: stride]]
-        if not template.minute and template.stamped is None or starts is None:
+        if not template.minute or starts is None:
             return [None] * ((len(flat) - 1) // stride)
         known = [start for start in starts.values() if start is not None]
         if len(known) == len(starts) and min(known) >= tally.since and max(known) + 60 <= tally.until:
             return None
-        if template.stamped is not None:
-            size = template.stamped.minute
-            return [starts[text[:size]] + _second(text[size + 1 :]) for text in flat[template.stamp :: stride]]  # type: ignore[operator]
         minutes, seconds = flat[template.minute :: stride], flat[template.minute + 1 :: stride]
         return [None if starts[text] is None else starts[text] + _second(second) for text, second in zip(minutes, seconds)]  # type: ignore[operator]
 
