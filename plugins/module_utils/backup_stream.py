@@ -415,7 +415,8 @@ class _Chain:
                     what.ended(status, text)
                 continue
             error = StreamError(what.program, status, text)
-            (broken if status in (-13, 141) else failed).append(error)
+            # zstd does not die of the signal, it says so.
+            (broken if status in (-13, 141) or "Broken pipe" in text else failed).append(error)
         if failed and not early:
             raise failed[0]
         if broken and not early:
