@@ -80,7 +80,7 @@ def run(options: Options, check_mode: bool = False, clock: Callable[[], float] =
 def judge(backup: Backup, folder: int, now: float) -> List[Judged]:
     """What is to become of each set in an open root, newest first; what is half removed comes last."""
     sets = backup_sets.listed(backup.root)
-    held = [backup_retention.Held(one.name, one.at, one.problem is None, one.rung, one.manifest is not None) for one in sets]
+    held = [backup_retention.Held(one.name, one.at, one.sound, one.rung, one.manifest is not None) for one in sets]
     decided = {one.name: one for one in backup_retention.decide(held, backup.plan.keep, now, backup.verified_rung)}
     return [_judged(one, decided[one.name]) for one in sets] + [
         Judged(name, os.path.join(backup.root, name), 0, "finish", ("half_removed",)) for name in _half_removed(folder)

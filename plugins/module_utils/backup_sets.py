@@ -43,7 +43,8 @@ class BackupError(Exception):
 
 class SetFolder(NamedTuple):
     """A set. ``at``: when it was made, seconds since the epoch: the manifest's end, else its name's time; ``problem``: why it is
-    not whole, by its manifest and the sizes of its files; ``rungs``: what was proved, the highest first; ``size``: bytes."""
+    not whole, by its manifest and the sizes of its files; ``rungs``: what was proved, the highest first; ``size``: bytes; ``failed``:
+    why it was found damaged when it was read back."""
 
     name: str
     path: str
@@ -52,6 +53,12 @@ class SetFolder(NamedTuple):
     problem: Optional[str]
     rungs: List[Rung]
     size: int
+    failed: Optional[str] = None
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is known to be wrong with it."""
+        return self.problem is None and self.failed is None
 
     @property
     def rung(self) -> int:
@@ -187,10 +194,23 @@ def look(root: str, name: str) -> SetFolder:
     except backup_manifest.ManifestError as error:
         problem = "its manifest cannot be used: %s" % error.detail
     rungs: List[Rung] = []
+    failed: Optional[str] = None
     with contextlib.suppress(OSError, backup_manifest.ManifestError):
-        rungs = backup_manifest.parse_verified(backup_manifest.read_file(os.path.join(path, backup_manifest.VERIFIED)))
+        verified = backup_manifest.read_file(os.path.join(path, backup_manifest.VERIFIED))
+        rungs = backup_manifest.parse_verified(verified)
+        failed = _failure(verified)
     at = manifest.end if manifest else name_time(name) or 0.0
-    return SetFolder(name, path, at, manifest, problem, rungs, manifest.size if manifest else 0)
+    return SetFolder(name, path, at, manifest, problem, rungs, manifest.size if manifest else 0, failed)
+
+
+def _failure(verified: bytes) -> Optional[str]:
+    """What a record of verification tells of a rung that was not passed."""
+    import json
+
+    told = json.loads(verified.decode("utf-8")).get("failed")
+    if not isinstance(told, dict):
+        return None
+    return "rung %s was not passed: %s: %s" % (told.get("rung"), told.get("artifact") or "the set", told.get("reason"))
 
 
 _WRONG = {
@@ -208,12 +228,12 @@ def _told(wrong: backup_manifest.Problem) -> str:
 
 
 def proved(sets: Sequence[SetFolder], rung: int = 3) -> Optional[SetFolder]:
-    """The newest whole set that has passed ``rung``, None when there is none. ``sets``: newest first."""
-    return next((one for one in sets if one.problem is None and one.rung >= rung), None)
+    """The newest sound set that has passed ``rung``, None when there is none. ``sets``: newest first."""
+    return next((one for one in sets if one.sound and one.rung >= rung), None)
 
 
 def choose(sets: Sequence[SetFolder], wanted: str, rung: int = 3) -> SetFolder:
-    """The set that is meant by its name, ``newest`` (whole one), ``newest-proved`` (that has passed ``rung``), or the beginning
+    """The set that is meant by its name, ``newest`` (sound one), ``newest-proved`` (that has passed ``rung``), or the beginning
     of its time, such as ``2026-01-31`` or ``20260131T02``: then the newest of those. ``sets``: newest first.
 
     A set that is named is given back even when something is wrong with it. Raises BackupError, which names what is near.
@@ -222,9 +242,10 @@ def choose(sets: Sequence[SetFolder], wanted: str, rung: int = 3) -> SetFolder:
         raise BackupError("not_found", "there is no set")
     found: Optional[SetFolder]
     if wanted == NEWEST:
-        found = next((one for one in sets if one.problem is None), None)
+        found = next((one for one in sets if one.sound), None)
         if found is None:
-            raise BackupError("not_found", "none of the %d sets is whole; the newest: %s, %s" % (len(sets), sets[0].name, sets[0].problem))
+            wrong = sets[0].problem or sets[0].failed
+            raise BackupError("not_found", "none of the %d sets is sound; the newest: %s, %s" % (len(sets), sets[0].name, wrong))
         return found
     if wanted == NEWEST_PROVED:
         found = proved(sets, rung)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
@@ -90,6 +91,14 @@ def test_nothing_goes_while_nothing_is_proved(root):
     pruned = _run(root, verified_rung=4)
     assert _there(root) == NAMES
     assert (pruned.found["status"], pruned.found["message"]) == ("warning", "backup.prune.unproved")
+
+
+def test_a_set_found_damaged_when_it_was_read_stands_for_nothing(root):
+    """The one before it is kept in its place."""
+    failed = {"rung": 2, "at": "2027-01-15T09:00:00Z", "artifact": "db", "reason": "the sum is another one"}
+    (root / NAMES[2] / "verified.json").write_text(json.dumps({"schema": 1, "rungs": [], "failed": failed}))
+    _run(root, keep={"last": 3})
+    assert _there(root) == [*NAMES[:2], NAMES[3]]
 
 
 def test_what_is_no_set_stays(root, tmp_path):

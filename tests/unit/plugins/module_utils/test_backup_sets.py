@@ -159,6 +159,20 @@ def test_none_is_chosen_where_there_is_none(sets, wanted):
         backup_sets.choose(sets, wanted)
 
 
+def test_a_set_found_damaged_when_it_was_read_is_not_chosen(tmp_path):
+    """Its files have their sizes; what reading it back told is in its record of verification."""
+    _make(tmp_path, "20260201T000000Z", rung=3)
+    folder = _make(tmp_path, "20260202T000000Z")
+    failed = {"rung": 2, "at": "2026-02-02T01:00:00Z", "artifact": "db", "reason": "the sum is another one"}
+    rungs = [{"rung": 1, "at": "2026-02-02T01:00:00Z"}]
+    (folder / "verified.json").write_text(json.dumps({"schema": 1, "rungs": rungs, "failed": failed}))
+    newest, before = sets = backup_sets.listed(str(tmp_path))
+    assert (newest.problem, newest.sound, before.sound) == (None, False, True)
+    assert newest.failed == "rung 2 was not passed: db: the sum is another one"
+    assert backup_sets.choose(sets, "newest") == before
+    assert backup_sets.choose(sets, newest.name) == newest
+
+
 def test_rungs_are_kept_with_their_latest_time(tmp_path):
     """What was written down before stays; an older proof does not take the place of a newer one."""
     _make(tmp_path, "20260201T000000Z")
