@@ -33,6 +33,7 @@ PHASES = (STAGING, STOPPING, SWAPPING, FINISHING, STARTING, DONE, UNDOING, DISCA
 SETTLED = (DONE,)
 
 _LOG_LIMIT = 1 << 20
+_MOMENT = 1.0
 
 
 class JournalError(Exception):
@@ -131,11 +132,9 @@ def held(folder: str, backup: str) -> Iterator[Journal]:
     except OSError as error:
         raise JournalError("failed", "%s cannot be written: %s" % (path, error.strerror or error)) from None
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(handle, fcntl.LOCK_EX):
             who = os.pread(handle, 100, 0).decode("ascii", "replace").strip() or "another process"
-            raise JournalError("busy", "a restore of %s is under way, %s" % (backup, who)) from None
+            raise JournalError("busy", "a restore of %s is under way, %s" % (backup, who))
         os.ftruncate(handle, 0)
         os.pwrite(handle, b"process %d" % os.getpid(), 0)
         yield Journal(folder, backup)
@@ -152,12 +151,24 @@ def is_held(folder: str, backup: str) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _locked(handle, fcntl.LOCK_SH)
     finally:
         os.close(handle)
-    return False
+
+
+def _locked(handle: int, how: int) -> bool:
+    """Take the lock. A run that was killed while it started a program leaves it held for the moment until that program begins."""
+    import fcntl
+
+    until = time.monotonic() + _MOMENT
+    while True:
+        try:
+            fcntl.flock(handle, how | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.02)
 
 
 def read(folder: str, name: str) -> Optional[State]:

@@ -31,6 +31,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     backup_sets,
     backup_stream,
     backup_verify_set,
+    orphans,
     restore_journal,
     restore_plan,
 )
@@ -405,6 +406,10 @@ class _Restore:
         plans = {plan.name: plan for plan in self.backup.plan.artifacts}
         runtime = self.means.runtime
         with contextlib.ExitStack() as stack:
+            if not self.check_mode:
+                for number in orphans.end(state.ident):
+                    self.notes.append("process %d of the killed run was ended" % number)
+            stack.enter_context(orphans.marked(state.ident))
             scratch = stack.enter_context(backup_scratch.place(self._scratch(), self.notes.append))
             pieces = []
             for at, part in enumerate(state.parts):
@@ -421,7 +426,8 @@ class _Restore:
                 )
                 identity = self.backup.plan.identity if part.artifact.encryption else None
                 stored = Stored(os.path.join(state.path, part.artifact.file), identity)
-                request = Request(state.ident, part.part)
+                # Two artifacts may lie in one folder.
+                request = Request("%sp%d" % (state.ident, at), part.part)
                 engine = self.means.engines(plan.engine)
                 restorer = stack.enter_context(engine.restorer(plan.spec, part.artifact, stored, request, work))
                 pieces.append(steps.Piece(name, part, restorer))

@@ -197,9 +197,9 @@ class Steps:
             self._step("start", name)
             self.means.runtime.start(name)
         self._down([name for name, _up in self.state.services if name not in wanted])
-        down = [name for name in self.backup.plan.restore.services if name not in wanted]
-        if self.probes and down:
-            self.notes.append("the health was not looked at: %s was down before and stays so" % ", ".join(down))
+        named = self.backup.plan.restore.services
+        if self.probes and named and not set(named) & set(wanted):
+            self.notes.append("the health was not looked at: %s was down before and stays so" % ", ".join(named))
         elif self.probes:
             self._step("health")
             if not self._look_at_health(self.backup.plan.restore.health_timeout):
@@ -246,7 +246,7 @@ class Steps:
         swapped = reached not in (phases.STAGING, phases.STOPPING)
         if swapped:
             for name, _up in found:
-                self._try("stop " + name, lambda name=name: self._stop_one(name), problems)  # type: ignore[misc]
+                self._try("stop " + name, lambda name=name: self._stop_one(name), problems)
             for piece in reversed(self.pieces if not problems else []):
                 self._try("swap back " + piece.name, piece.restorer.unswap, problems)
         if problems:
@@ -258,15 +258,15 @@ class Steps:
             self._try("remove what was staged of " + piece.name, piece.restorer.unstage, left)
         for name, up in reversed(found):
             if up:
-                self._try("start " + name, lambda name=name: self.means.runtime.start(name), problems)  # type: ignore[misc]
+                self._try("start " + name, lambda name=name: self.means.runtime.start(name), problems)
         for name, up in found:
             if not up:
-                self._try("stop " + name, lambda name=name: self._stop_one(name), problems)  # type: ignore[misc]
+                self._try("stop " + name, lambda name=name: self._stop_one(name), problems)
         problems += left
         if problems:
             self._log("not everything could be put back: %s" % "; ".join(problems))
             return problems
-        if self.probes and reached != phases.STAGING and all(up for _name, up in found):
+        if self.probes and reached != phases.STAGING and any(up for _name, up in found):
             with contextlib.suppress(Exception):
                 self._look_at_health(min(_HEALTH_AFTER_UNDO, self.backup.plan.restore.health_timeout), heed=False)
         self._log("taken back: %s" % reason)
@@ -280,8 +280,8 @@ class Steps:
     def _try(self, step: str, do: Any, problems: List[str]) -> None:
         """Make a step back; what fails is noted and the others are made all the same."""
         self._log(step)
-        self.means.observe(step)
         try:
+            self.means.observe(step)
             do()
         except Exception as error:  # noqa: BLE001 - the way back goes on
             problems.append("%s: %s" % (step, " ".join(str(error).split())[:300]))

@@ -1,0 +1,206 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A shop of two folders with a backup of them, restored for real.
+
+The services are plain processes under :class:`ProcessRuntime`, a stand-in for systemd, which a test has not: it knows a service by a
+file with the number of a process that lives, so that another process sees the same.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    backup_engines,
+    backup_make,
+    restore_journal,
+    restore_plan,
+    restore_run,
+)
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import finding, message
+from ansible_collections.opsrunner.runbook.plugins.module_utils.runtimes import Runtime, ServiceError
+
+SERVICES = ("web", "worker", "mailer")
+#: Of the services the ones that are up; one is down and has to stay so.
+UP = ("web", "worker")
+
+
+class ProcessRuntime(Runtime):
+    """Services that are processes, named in files. ``refuse``: verb and service that fail."""
+
+    def __init__(self, folder: Path, refuse: tuple[str, str] | None = None) -> None:
+        self.folder, self.refuse = folder, refuse
+
+    def _pid(self, service: str) -> int | None:
+        if service not in SERVICES:
+            raise ServiceError(f"there is no service {service}")
+        try:
+            pid = int((self.folder / service).read_text())
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except (OSError, ValueError):
+            return None
+        return None if state == "Z" else pid
+
+    def is_up(self, service: str) -> bool:
+        """Whether its process lives."""
+        return self._pid(service) is not None
+
+    def stop(self, service: str) -> None:
+        """End the process."""
+        if self.refuse == ("stop", service):
+            raise ServiceError(f"{service} does not stop")
+        pid = self._pid(service)
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            self.wait(service, False, 10, 0.005)
+        (self.folder / service).unlink(missing_ok=True)
+
+    def start(self, service: str) -> None:
+        """Start a process that outlives whoever started it."""
+        if self.refuse == ("start", service):
+            raise ServiceError(f"{service} does not start")
+        if self.is_up(service):
+            return
+        clean = {"PATH": os.environ["PATH"]}  # as systemd does it
+        process = subprocess.Popen(
+            ["sleep", "600"],
+            env=clean,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        partial = self.folder / f".{service}"
+        partial.write_text(str(process.pid))
+        partial.rename(self.folder / service)
+
+
+class Shop:
+    """``live``: the data; ``root``: of the backup; ``journals``: of restores."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.live, self.root, self.journals = folder / "live", folder / "root", folder / "journals"
+        self.scratch, self.running = folder / "scratch", folder / "running"
+
+    def set_up(self) -> None:
+        """Data, a set of it, then other data; services up."""
+        for path in (self.live, self.scratch, self.running):
+            path.mkdir(parents=True)
+        self.write("old", extra=True)
+        self.make()
+        self.write("new")
+        for service in UP:
+            self.runtime().start(service)
+
+    def write(self, word: str, extra: bool = False) -> None:
+        """Fill the live folders."""
+        subprocess.run(["rm", "-rf", self.live], check=True)
+        for part in ("data", "pictures"):
+            folder = self.live / part / "inner"
+            folder.mkdir(parents=True)
+            for number in range(20):
+                (folder / f"{word}-{number}").write_text(f"{word} {part} {number}\n" * 50)
+            (self.live / part / "same").write_text(word)
+            (self.live / part / "link").symlink_to("same")
+            if extra:
+                (folder / "only-in-the-set").write_text("x")
+
+    def options(self, **more: Any) -> dict[str, Any]:
+        """The module's options."""
+        artifacts = [{"name": part, "engine": "files", "paths": [str(self.live / part)]} for part in ("data", "pictures")]
+        restore = {"services": list(SERVICES), "health_timeout": "2s", **more.pop("restore", {})}
+        backup = {
+            "name": "shop",
+            "root": str(self.root),
+            "artifacts": artifacts,
+            "restore": restore,
+            "nice": 0,
+            "io_class": "none",
+            "drill": {"scratch": str(self.scratch)},
+        }
+        return {"backups": [backup], "journal_folder": str(self.journals), "set": "newest", "confirm": ["restore"], **more}
+
+    def make(self) -> str:
+        """Make a set; its name."""
+        results = backup_make.run(backup_make.parse({**self.options(), "system": "shop"}), "shop")
+        (made,) = results.made
+        assert made.set, made.found
+        return made.set
+
+    def runtime(self, refuse: tuple[str, str] | None = None) -> ProcessRuntime:
+        """The services."""
+        return ProcessRuntime(self.running, refuse)
+
+    def means(
+        self,
+        observe: Callable[[str], None] = lambda _step: None,
+        refuse: tuple[str, str] | None = None,
+        healthy: Callable[[], bool] = lambda: True,
+        engines: Callable[[str], Any] = backup_engines.engine,
+    ) -> restore_run.Means:
+        """The means of a restore here."""
+
+        def health(_probes: Sequence[Any], _deadline: float) -> list[dict[str, Any]]:
+            return [finding("http.shop", "http", "ok" if healthy() else "critical", message("host.reachable"))]
+
+        return restore_run.Means(self.runtime(refuse), health, engines=engines, observe=observe, scratch=str(self.scratch))
+
+    def run(self, check_mode: bool = False, means: restore_run.Means | None = None, **options: Any) -> restore_run.Outcome:
+        """One call of the module."""
+        return restore_run.run(restore_plan.parse(self.options(**options)), check_mode, means or self.means())
+
+    def state(self) -> dict[str, Any]:
+        """Every file with its content, mode, owner and time, every name beside it, and which services are up."""
+        found: dict[str, Any] = {}
+        for path in sorted(self.live.rglob("*")):
+            told = path.lstat()
+            content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+            found[str(path.relative_to(self.live))] = (content, told.st_mode, told.st_uid, told.st_gid, told.st_mtime_ns)
+        services = {service: self.runtime().is_up(service) for service in SERVICES}
+        return {"files": found, "services": services}
+
+    def holds(self, word: str) -> bool:
+        """Whether both folders hold this data and no other."""
+        names = {path.name for part in ("data", "pictures") for path in (self.live / part / "inner").iterdir()}
+        return names == {f"{word}-{number}" for number in range(20)} | ({"only-in-the-set"} if word == "old" else set())
+
+    def journal(self) -> restore_journal.State | None:
+        """The journal that is there."""
+        return restore_journal.read(str(self.journals), "shop")
+
+    def tear_down(self) -> None:
+        """End the services."""
+        for service in SERVICES:
+            self.runtime().stop(service)
+
+
+def child(shop: Shop, observe: Callable[[str], None], engines: Callable[[str], Any] = backup_engines.engine, **options: Any) -> int:
+    """Restore in a process of its own; returns its number."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        outcome = shop.run(means=shop.means(observe, engines=engines), **options)
+        status = 0 if outcome.failed is None else 3
+    finally:
+        os._exit(status)
+
+
+def killed(pid: int, after: float | None = None) -> bool:
+    """Kill a child after a time, if it lives; whether it was killed."""
+    if after is not None:
+        time.sleep(after)
+        os.kill(pid, signal.SIGKILL)
+    _pid, status = os.waitpid(pid, 0)
+    return os.WIFSIGNALED(status)
