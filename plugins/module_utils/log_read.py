@@ -125,7 +125,7 @@ def open_files(patterns: Sequence[str], rotated: bool, attempts: int = 4) -> Tup
     for attempt in range(attempts):
         listed, empty = expand(patterns, rotated)
         files, problems = _open_all(listed)
-        problems += [Problem(pattern, "missing", "") for pattern in empty]
+        problems += [_absent(pattern) for pattern in empty]
         again, _ = expand(patterns, rotated)
         if attempt + 1 == attempts or _identities(again) == {(item.device, item.inode) for item in files} | _unopened(problems):
             break
@@ -133,6 +133,23 @@ def open_files(patterns: Sequence[str], rotated: bool, attempts: int = 4) -> Tup
     kept = _without_copies(files)
     close([item for item in files if item not in kept])
     return sorted(kept, key=lambda item: (item.live, item.path == item.live, item.mtime, item.path)), problems
+
+
+def _absent(pattern: str) -> Problem:
+    """Why a pattern names no file: there is none, or we may not look."""
+    folder = pattern
+    try:
+        if not glob.has_magic(pattern):
+            os.lstat(pattern)
+        else:
+            while glob.has_magic(folder):
+                folder = os.path.dirname(folder)
+            os.listdir(folder)
+    except PermissionError as error:
+        return Problem(pattern, "denied", error.strerror or "")
+    except OSError:
+        pass
+    return Problem(pattern, "missing", "")
 
 
 def close(files: Iterable[File]) -> None:
