@@ -158,7 +158,7 @@ def _here(piece: Piece, source: str, schema: str, asleep: bool) -> bytes:
         if not number and not re.search(rb"ON COMPLETION (?:NOT )?PRESERVE DISABLE", data):
             raise EngineError("unsafe", "holds an event that cannot be kept from running")
         return data
-    if piece.kind == "trigger":
+    if piece.kind == "trigger" and source.lower() != schema.lower():
         end = re.search(rb"\bFOR\s+EACH\s+ROW\b", piece.data, re.IGNORECASE)
         head, body = (piece.data[: end.start()], piece.data[end.start() :]) if end else (piece.data, b"")
 
@@ -508,7 +508,7 @@ class TablesRestorer(_Base):
         if missing:
             raise EngineError("failed", "holds no table %s" % missing[0])
         self._check_engines(self.new)
-        return count(self.client, self.new)
+        return count(self.client, self.new, self.names)
 
     def _wanted(self, piece: Piece) -> bool:
         return piece.kind in ("set", "lock") or piece.name in self.names
@@ -521,7 +521,7 @@ class TablesRestorer(_Base):
                 return
             if self.new not in self._schemas():
                 raise EngineError("failed", "%s was not staged" % self.new)
-            counted = count(self.client, self.new)
+            counted = count(self.client, self.new, self.names)
             if "swapping" not in phases:
                 self._prepare(session)
             made = set(self._noted("made"))

@@ -23,10 +23,13 @@ SAMPLE = 256 << 10
 _NAME = rb"`((?:[^`]|``)+)`"
 _INSERT = re.compile(rb"INSERT (?:IGNORE )?INTO " + _NAME + rb"(?: \((?:`(?:[^`]|``)+`(?:, ?)?)+\))? VALUES\s*")
 _TOKEN = re.compile(
-    rb"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|/\*(?!M?!).*?\*/|--[ \t][^\n]*\n|--\n|;|[^'\"`;/-]+|[/-]|(?P<open>['\"`])", re.DOTALL
+    rb"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|/\*(?!M?!).*?\*/|--[ \t][^\n]*\n|--\n|#[^\n]*\n|;|[^'\"`;/#-]+|[/#-]|(?P<open>['\"`])",
+    re.DOTALL,
 )
+#: What a token begins with in which a backslash is none to the client: a text, a name, a comment.
+_QUOTED = (b"'", b'"', b"`", b"-", b"#", b"/")
 _WRAPPED = re.compile(rb"/\*M?!\d* ?|\*/")
-_DELIMITER, _DELIMITED = b"DELIMITER ;;", b"\nDELIMITER ;\n"
+_DELIMITER = re.compile(rb"DELIMITER (;+)\n")
 _BODY = re.compile(
     rb"CREATE\b(?:[^`'\"]|" + _NAME + rb"|'[^']*'|\"[^\"]*\")*?\b(TRIGGER|FUNCTION|PROCEDURE|EVENT|PACKAGE)\b", re.IGNORECASE | re.DOTALL
 )
@@ -86,6 +89,7 @@ class DumpReader:
         self._escape = b""
         self._tail = b""
         self._length = 0
+        self._delimiter = b";"
 
     def feed(self, block: bytes) -> List[Piece]:
         """The next block; the pieces that are whole now. EngineError when it is no dump."""
@@ -108,7 +112,7 @@ class DumpReader:
         if rest.startswith(b"-- Dump completed"):
             self.complete = True
             rest = b""
-        if self._table is not None or rest:
+        if self._table is not None or rest or self._delimiter != b";":
             raise EngineError("damaged", "the dump ends in the middle of a statement")
         if not self.complete:
             raise EngineError("damaged", "the dump has no last line: it is not whole")
@@ -180,9 +184,9 @@ class DumpReader:
         start = data[at : at + 16]
         if start.startswith(b"INSERT "):
             header = _INSERT.match(data, at)
-            if not header or header.end() == len(data):
-                if len(data) - at > 1 << 20:
-                    raise EngineError("damaged", "rows without a table: %.80r" % data[at : at + 80])
+            if not header:
+                return self._statement(data, at, pieces)
+            if header.end() == len(data):
                 return None
             self._table = unquoted(header.group(1))
             self._left.setdefault(self._table, SAMPLE)
@@ -198,29 +202,38 @@ class DumpReader:
             return line + 1
         if data[at:line].rstrip() in (b"/*M!999999\\- enable the sandbox mode */", b"/*!999999\\- enable the sandbox mode */"):
             return line + 1  # a command to the client, of which some know nothing
-        if start.startswith(_DELIMITER):
-            end = data.find(_DELIMITED, at)
-            if end < 0:
-                return None
-            end += len(_DELIMITED)
-            pieces.append(self._body(data[at:end]))
-            return end
+        delimiter = _DELIMITER.match(data, at)
+        if delimiter:
+            self._delimiter = delimiter.group(1)
+            return delimiter.end()
+        if self._delimiter != b";":
+            return self._body(data, at, pieces)
         return self._statement(data, at, pieces)
 
-    def _body(self, text: bytes) -> Piece:
-        """Something with a body of its own."""
-        inner = _WRAPPED.sub(b"", text[len(_DELIMITER) : -len(_DELIMITED)])
-        found = _BODY.search(inner)
-        kind = found.group(2).upper() if found else b""
+    def _body(self, data: bytes, at: int, pieces: List[Piece]) -> Optional[int]:
+        """A statement with a body of its own, or what is set around it."""
+        found = re.compile(re.escape(self._delimiter) + rb"[ \t]*\n").search(data, at)
+        if not found:
+            return None
+        text = data[at : found.start()]
+        for token in _TOKEN.finditer(text):
+            if b"\\" in token.group() and token.group()[:1] not in _QUOTED:
+                self._odd(token.group().strip())  # a command to the client
+        bare = _WRAPPED.sub(b"", text).strip()
+        what = _BODY.match(bare)
+        kind = what.group(2).upper() if what else b""
         if kind == b"TRIGGER":
             self.triggers += 1
         elif kind == b"EVENT":
             self.events += 1
         elif kind:
             self.routines += 1
-        else:
-            self._odd(text)
-        return Piece({b"TRIGGER": "trigger", b"EVENT": "event", b"": "other"}.get(kind, "routine"), "", text)
+        elif bare and not _KINDS[0][1].match(bare):
+            self._odd(text.strip())
+        name = {b"TRIGGER": "trigger", b"EVENT": "event", b"": "set"}.get(kind, "routine")
+        if bare:
+            pieces.append(Piece(name, "", b"DELIMITER %s\n%s%s\nDELIMITER ;\n" % (self._delimiter, text, self._delimiter)))
+        return found.end()
 
     def _statement(self, data: bytes, at: int, pieces: List[Piece]) -> Optional[int]:
         for token in _TOKEN.finditer(data, at):
@@ -228,7 +241,7 @@ class DumpReader:
                 return None
             if token.group() == b";":
                 break
-            if b"\\" in token.group() and token.group()[:1] not in (b"'", b'"', b"`", b"-"):
+            if b"\\" in token.group() and token.group()[:1] not in _QUOTED:
                 self._odd(token.group().strip())  # a command to the client
         else:
             return None

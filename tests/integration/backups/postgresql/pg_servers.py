@@ -14,10 +14,12 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream as stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Request, Stored, Work
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact

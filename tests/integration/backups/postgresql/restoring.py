@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
-import conftest  # noqa: E402, F401 - the paths
+sys.path[:0] = [str(HERE)]
+runpy.run_path(str(HERE.parent / "conftest.py"))  # the paths
+from pg_servers import Made, restore  # noqa: E402
+
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Stored  # noqa: E402
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact  # noqa: E402
-from pg_servers import Made, restore  # noqa: E402
 
 told = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
 made = Made(Artifact(**told["artifact"]), Stored(told["path"]), told["spec"])
