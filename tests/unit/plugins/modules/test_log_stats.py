@@ -10,6 +10,7 @@ import json
 import lzma
 import os
 import random
+import resource
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -386,3 +387,30 @@ def test_a_log_that_ends_its_reader_leaves_the_others_as_they_are(tmp_path: Path
     assert source["log.b.source"]["params"]["reason"]["message"] == "reason.log_killed"
     assert {name: one["lines"] for name, one in found["summaries"].items()} == {"a": 500, "b": 0, "c": 400}
     assert source["log.a.errors"]["value"] == 72
+
+
+@pytest.mark.parametrize(("nice", "policy"), [(10, os.SCHED_BATCH), (19, os.SCHED_IDLE)])
+def test_readers_give_way_and_keep_to_their_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nice: int, policy: int) -> None:
+    do = log_run.Reader.do
+
+    def tell(self: log_run.Reader, task: log_run.Task) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_AS)
+        (tmp_path / "told").write_text(json.dumps([os.nice(0), os.sched_getscheduler(0), *limits]))
+        do(self, task)
+
+    monkeypatch.setattr(log_run.Reader, "do", tell)
+    look(paths=[write(tmp_path / "a.log", record(1))], format="json", module={"workers": 1, "nice": nice, "memory_limit": "128M"})
+    before = os.nice(0)
+    assert json.loads((tmp_path / "told").read_text()) == [min(19, before + nice), policy, 128 << 20, 128 << 20]
+
+
+def test_a_reader_keeps_to_its_share_of_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(log_run.time, "sleep", slept.append)
+    reader = log_run.Reader((), {}, NOW, cpu=25.0)
+    monkeypatch.setattr(log_run.time, "process_time", lambda: 2.0)
+    monkeypatch.setattr(log_run.time, "monotonic", lambda: reader._started + 7.9)
+    reader._pace()
+    monkeypatch.setattr(log_run.time, "monotonic", lambda: reader._started + 8.1)
+    reader._pace()
+    assert slept == [pytest.approx(0.1)]
