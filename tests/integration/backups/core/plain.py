@@ -132,18 +132,18 @@ STEPS = ("open", "mkdir", "write", "pwrite", "fsync", "rename", "unlink", "rmdir
 
 
 def die_at(number: int, by_half: bool) -> None:
-    """From here on, kill this process instead of its step of that number; ``by_half``: a write is made by half before."""
+    """From here on, kill this process instead of its step of that number; ``by_half``: in the middle of its write of that number."""
     count = itertools.count(1)
 
     def dying(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def step(*args: Any, **kwargs: Any) -> Any:
             if next(count) == number:
-                if by_half and name in ("write", "pwrite"):
+                if by_half:
                     real(args[0], bytes(args[1])[: len(args[1]) // 2], *args[2:])
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(*args, **kwargs)
 
         return step
 
-    for name in STEPS:
+    for name in ("write", "pwrite") if by_half else STEPS:
         setattr(os, name, dying(name, getattr(os, name)))
