@@ -101,7 +101,7 @@ def make_backup(folder: Path, numbers: random.Random, compression: str = "zstd",
     make_data(data, numbers)
     artifacts = [
         {"name": "files", "engine": "files", "paths": [str(data / "files")], "compression": compression},
-        {"name": "shop", "engine": "config", "paths": [str(data / "shop.db")], "compression": compression},
+        {"name": "shop", "engine": "sqlite", "database": str(data / "shop.db"), "compression": compression},
     ]
     scratch = folder / "scratch"
     options: dict[str, Any] = {
