@@ -107,6 +107,7 @@ def look(
     path = None
     if not check_mode and (told or hooks):
         path = _write(saved_in, now, told, hooks, findings)
+        findings.append(finding("data_loss.result", "data_loss", "ok", message("data_loss.result", path=path + ".md")))
     return Report(bool(path), findings, told, hooks, path)
 
 
