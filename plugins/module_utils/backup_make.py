@@ -161,7 +161,8 @@ def _signals() -> Iterator[_Signals]:
     try:
         with contextlib.suppress(ValueError):  # not in the main thread: nobody sends it signals
             for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-                before[number] = signal.signal(number, signals.came)
+                if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                    before[number] = signal.signal(number, signals.came)
         yield signals
     finally:
         for known, handler in before.items():

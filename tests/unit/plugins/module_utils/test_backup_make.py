@@ -406,6 +406,16 @@ def test_a_signal_ends_the_run_without_a_partial(tmp_path, number):
     assert signal.getsignal(number) is before
 
 
+def test_a_signal_that_is_ignored_stays_so(tmp_path):
+    """A run under nohup goes on when its terminal goes away."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        made = _one(backup(tmp_path, artifacts={"db": {"script": "kill -HUP %d; echo data" % os.getpid()}}))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert made.set == NAME
+
+
 def test_a_stream_that_was_stopped_before_it_began_ends_at_once(tmp_path):
     """A signal may come between two streams."""
     stop = backup_stream.Stop()
