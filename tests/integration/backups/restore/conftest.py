@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from shop import Shop  # noqa: E402
+from shop import Shop
 
 
 @pytest.fixture
