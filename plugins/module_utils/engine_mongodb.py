@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream, bson
@@ -34,7 +35,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine im
     opened,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Command
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Command
 from ansible_collections.opsrunner.runbook.plugins.module_utils.mongo_archive import ArchiveError, Sample, Walker
 from ansible_collections.opsrunner.runbook.plugins.module_utils.mongo_client import Address, Client, MongoError, connected
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, nearest
@@ -129,7 +130,7 @@ class MongodbEngine(Engine):
                 samples = {sample.name: sample.digest for sample in walker.samples}
                 return Told(walker.counts(), samples, source, "mongodump", walker.tool or None, version or None)
 
-            yield Dump(_tool("mongodump", spec, config, *words), finish, tap)
+            yield Dump(_dumped(_tool("mongodump", spec, config, *words), spec, work), finish, tap)
 
     def read_through(self, artifact: Artifact, stored: Stored, work: Work) -> None:
         """Walk the archive to its end: every document, every sum, every collection's end. EngineError, StreamError."""
@@ -384,7 +385,9 @@ def _config(spec: Mapping[str, Any], work: Work) -> Iterator[Optional[str]]:
 
 def _tool(program: str, spec: Mapping[str, Any], config: Optional[str], *words: str) -> Command:
     address = _address(spec)
-    options = ["--host", address.host, "--port", str(address.port), "--archive"]
+    # The tools wait 30 s for a server that has gone, unless their address says otherwise.
+    host = "[%s]" % address.host if ":" in address.host else address.host
+    options = ["--uri", "mongodb://%s:%d/?serverSelectionTimeoutMS=%d" % (host, address.port, address.timeout * 1000), "--archive"]
     if address.user:
         options += ["--username", address.user, "--authenticationDatabase", address.auth_database]
     if config:
@@ -392,6 +395,42 @@ def _tool(program: str, spec: Mapping[str, Any], config: Optional[str], *words: 
     if address.ca_file:
         options += ["--ssl", "--sslCAFile", address.ca_file]
     return Command((program, *options, *words))
+
+
+def _dumped(what: Command, spec: Mapping[str, Any], work: Work) -> Iterator[bytes]:
+    """What mongodump writes. It can hang for ever when its server dies: when nothing comes, the server is asked whether it is there."""
+    import select
+    import subprocess
+    import tempfile
+
+    if work.place is HOST and not shutil.which(what.argv[0]):
+        raise EngineError("failed", "%s is not installed" % what.program)
+    started = work.place.wrap(what, work.limits)
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            started.argv, env=started.env, cwd=started.cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said
+        )
+        output = process.stdout
+        try:
+            while output:
+                if not select.select([output], [], [], max(2.0, _address(spec).timeout))[0]:
+                    with _told(), connected(_address(spec)) as client:
+                        client.version()
+                    continue
+                block = os.read(output.fileno(), 1 << 20)
+                if not block:
+                    break
+                yield block
+            status = process.wait()
+            if status:
+                said.seek(max(0, said.seek(0, os.SEEK_END) - backup_stream.TAIL))
+                text = " ".join(said.read().decode("utf-8", "replace").split())
+                raise backup_stream.StreamError(what.program, status, text)
+        finally:
+            process.kill()
+            process.wait()
+            if output:
+                output.close()
 
 
 def _restore(
