@@ -73,18 +73,9 @@ class _UnmadeError(Exception):
 
 def parse(options: Mapping[str, Any]) -> List[Backup]:
     """The backups that are to be made: those with artifacts, of them the ones in O(only). Raises OptionError."""
-    backups = chosen(backup_options.parse(options.get("backups")), options.get("only"))
-    for at, backup in enumerate(backups):
-        files: Dict[str, str] = {}
-        for plan in backup.plan.artifacts:
-            file = file_name(plan, backup_engines.engine(plan.engine), bool(backup.plan.recipients))
-            if file in files or file in (backup_manifest.MANIFEST, backup_manifest.VERIFIED):
-                other = "artifact %r" % files[file] if file in files else "the set itself"
-                raise OptionError("backups[%d].artifacts" % at, "%r and %s have one file, %s" % (plan.name, other, file))
-            files[file] = plan.name
     if not str(options.get("system") or "").strip():
         raise OptionError("system", "is empty: each manifest names the system it is of")
-    return backups
+    return chosen(backup_options.parse(options.get("backups")), options.get("only"))
 
 
 def chosen(backups: Sequence[Backup], only: Optional[Sequence[str]]) -> List[Backup]:
@@ -184,6 +175,7 @@ class _Job:
         self.backup, self.system, self.clock, self.engines, self.place, self.signals = backup, system, clock, engines, place, signals
         self.notes: List[str] = []
         self.tidied: List[str] = []
+        self.left: List[str] = []
         self.set_name: Optional[str] = None
         self.size = 0
         self.artifacts: List[Dict[str, Any]] = []
@@ -213,6 +205,7 @@ class _Job:
             "backup_set": os.path.join(root, self.set_name) if self.set_name else None,
             "backup_artifacts": ["%s: %d B, %s" % (one["file"], one["size"], one["sha256"][:12]) for one in self.artifacts if one["size"]],
             "backup_tidied": self.tidied,
+            "backup_left": self.left,
             "backup_notes": self.notes,
         }
         found = finding(
@@ -247,7 +240,7 @@ class _Job:
         else:
             try:
                 names = os.listdir(folder)
-                self.tidied = [name for name in partials(folder) if not lives(folder, name)]
+                self.left = [name for name in partials(folder) if not lives(folder, name)]
                 sets = backup_sets.listed(self.backup.root)
                 self._check_space(folder, sets)
             finally:

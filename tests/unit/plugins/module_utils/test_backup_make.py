@@ -441,7 +441,7 @@ def test_check_mode_tells_and_changes_nothing(tmp_path):
     _partial(root)
     before = sorted(os.listdir(root))
     made = _one(backup(root), check_mode=True)
-    assert (made.changed, made.found["evidence"]["backup_tidied"]) == (True, ["20270101T000000Z.partial"])
+    assert (made.changed, made.found["evidence"]["backup_left"]) == (True, ["20270101T000000Z.partial"])
     assert [one["file"] for one in made.artifacts] == ["db.dump.zst"]
     assert sorted(os.listdir(root)) == before
 
