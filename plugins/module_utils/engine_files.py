@@ -47,6 +47,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_swap impo
     keep_parents,
     make_parents,
     open_folder,
+    own_ident,
     remove_parents,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
@@ -539,6 +540,7 @@ class FilesRestorer(Restorer):
 
     def __init__(self, artifact: Artifact, stored: Stored, request: Request, work: Work) -> None:
         self._artifact, self._stored, self._request, self._work = artifact, stored, request, work
+        self._ident = own_ident(request.ident, artifact)
         self._target = None if request.target is None else "/" + request.target.strip("/")
         if request.target is not None and (not request.target.startswith("/") or ".." in request.target.split("/")):
             raise EngineError("failed", "%r is no folder's absolute path" % request.target)
@@ -562,9 +564,9 @@ class FilesRestorer(Restorer):
             parent, name = os.path.split(place)
             strip = member.count("/")
             if place in mounts and os.path.isdir(place):
-                groups[place] = _Group(Swap(place, self._request.ident, name), place, [member], [name], strip)
+                groups[place] = _Group(Swap(place, self._ident, name), place, [member], [name], strip)
                 continue
-            group = groups.setdefault(parent + "/", _Group(Swap(parent, self._request.ident), parent, [], [], strip))
+            group = groups.setdefault(parent + "/", _Group(Swap(parent, self._ident), parent, [], [], strip))
             group.members.append(member)
             group.names.append(name)
         return list(groups.values())
@@ -613,7 +615,7 @@ class FilesRestorer(Restorer):
         _check_space(dict(self.needs()))
         try:
             for group in self._groups:
-                make_parents(group.parent, self._request.ident)
+                make_parents(group.parent, self._ident)
                 group.swap.prepare()
             for group in self._groups:
                 self._unpack(group, listing)
@@ -707,7 +709,7 @@ class FilesRestorer(Restorer):
         for group in self._groups:
             group.swap.unstage()
             if not group.swap.set_aside():
-                keep_parents(group.parent, self._request.ident)
+                keep_parents(group.parent, self._ident)
 
     def count(self) -> Mapping[str, int]:
         """Count what is in the places now."""
@@ -724,7 +726,7 @@ class FilesRestorer(Restorer):
         for group in self._groups:
             group.swap.unstage()
             if not group.swap.begun():
-                remove_parents(group.parent, self._request.ident)
+                remove_parents(group.parent, self._ident)
 
     def aside(self) -> List[str]:
         """Where the present data of before is."""
@@ -735,4 +737,4 @@ class FilesRestorer(Restorer):
         for group in self._groups:
             if os.path.isdir(group.parent):
                 group.swap.discard()
-                keep_parents(group.parent, self._request.ident)
+                keep_parents(group.parent, self._ident)

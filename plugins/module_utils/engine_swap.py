@@ -19,12 +19,20 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_sets, cleanup
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
 
 _JOURNAL = ".opsrunner-swap.json"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Mode of a folder that is missing and not in the backup.
 _USUAL = 0o755
 _OURS = (".opsrunner-new-", ".opsrunner-aside-", ".opsrunner-made-")
+
+
+def own_ident(ident: str, artifact: Artifact) -> str:
+    """The ident of one artifact's restore: others of the same set may be restored into the same folder."""
+    import re
+
+    return "%s-%s" % (ident, re.sub(r"[^A-Za-z0-9_.@-]", "_", artifact.name or artifact.file)[:100])
 
 
 class _Unit(NamedTuple):

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +54,42 @@ class Bench:
             start=0.0,
             end=0.0,
             counts=told.counts,
+            name=os.path.basename(path),
             compression=compression,
             samples=told.samples,
             source=told.source,
         )
         return artifact, Stored(path)
+
+
+#: What a process does to names; the kill comes before the n-th of them.
+STEPS = ("rename", "mkdir", "unlink", "rmdir", "fsync")
+
+
+def killed(do: Callable[[], object], at: int) -> bool:
+    """Do it in another process that is killed before its step number ``at``; whether that came."""
+    child = os.fork()
+    if child == 0:
+        left = at
+
+        def counted(real: Callable[..., object]) -> Callable[..., object]:
+            def step(*args: object, **keys: object) -> object:
+                nonlocal left
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                left -= 1
+                return real(*args, **keys)
+
+            return step
+
+        for name in STEPS:
+            setattr(os, name, counted(getattr(os, name)))
+        try:
+            do()
+        except BaseException as error:
+            print(error, file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    _child, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)

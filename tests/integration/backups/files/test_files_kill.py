@@ -6,50 +6,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import file_trees as trees
 import pytest
-from engine_tools import Bench
+from engine_tools import Bench, killed
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Restorer
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files import FilesEngine
-
-#: What a process does to names; the kill comes before the n-th of them.
-STEPS = ("rename", "mkdir", "unlink", "rmdir", "fsync")
-
-
-def killed(do: object, at: int) -> bool:
-    """Do it in another process that is killed before its step number ``at``; whether that came."""
-    child = os.fork()
-    if child == 0:
-        left = at
-
-        def counted(real: object) -> object:
-            def step(*args: object, **keys: object) -> object:
-                nonlocal left
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                left -= 1
-                return real(*args, **keys)  # type: ignore[operator]
-
-            return step
-
-        for name in STEPS:
-            setattr(os, name, counted(getattr(os, name)))
-        try:
-            do()  # type: ignore[operator]
-        except BaseException as error:
-            print(error, file=sys.stderr)
-            os._exit(1)
-        os._exit(0)
-    _child, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return os.WIFSIGNALED(status)
 
 
 class Case:

@@ -57,7 +57,7 @@ def test_everything_comes_back_as_it_was(bench: Bench, tmp_path: Path) -> None:
     restore(bench, made)
     assert trees.seen(data) == before
     assert trees.taken(data) <= space + 65536  # neither are they filled
-    assert sorted(os.listdir(data.parent)) == [".opsrunner-aside-r1", "app"]
+    assert sorted(os.listdir(data.parent)) == [f".opsrunner-aside-r1-{artifact.name}", "app"]
     assert bench.warned == []
 
 
@@ -86,7 +86,7 @@ def test_present_data_goes_aside_and_comes_back(bench: Bench, tmp_path: Path) ->
         restorer.swap()
         restorer.swap()
         assert trees.seen(data) == old
-        assert restorer.aside() == [str(tmp_path / "srv" / ".opsrunner-aside-a1" / "data")]
+        assert restorer.aside() == [str(tmp_path / "srv" / f".opsrunner-aside-a1-{artifact.name}" / "data")]
         assert trees.seen(Path(restorer.aside()[0])) == newer
         restorer.unswap()
         restorer.unswap()
