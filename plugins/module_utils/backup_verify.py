@@ -50,12 +50,14 @@ _EARLY = 0.04
 
 
 class Asked(NamedTuple):
-    """What is to be verified. ``rung``: to this rung whatever is due, None for what is due; ``sets``: ``newest``, ``all``, or names."""
+    """What is to be verified. ``rung``: to this rung whatever is due, None for what is due; ``sets``: ``newest``, ``all``, or names;
+    ``at_least``: a set that has not passed this rung yet climbs to it though nothing is due."""
 
     backups: List[Backup]
     rung: Optional[int]
     sets: List[str]
     force: bool
+    at_least: Optional[int] = None
 
 
 class Proved(NamedTuple):
@@ -85,13 +87,18 @@ def parse(options: Mapping[str, Any]) -> Asked:
     for at, name in enumerate(only):
         if name not in names:
             raise unknown_name("only[%d]" % at, str(name), names, "backup")
-    rung = options.get("rung")
-    if rung is not None:
-        rung = options_of.whole(rung, "rung")
-        if not 1 <= rung <= 5:
-            raise OptionError("rung", "%d is none of the rungs 1 to 5" % rung)
+    rung, at_least = (_rung(options.get(key), key) for key in ("rung", "at_least"))
     sets = [str(name) for name in options.get("sets") or [backup_sets.NEWEST]]
-    return Asked([backup for backup in backups if not only or backup.name in only], rung, sets, bool(options.get("force")))
+    return Asked([backup for backup in backups if not only or backup.name in only], rung, sets, bool(options.get("force")), at_least)
+
+
+def _rung(value: Any, path: str) -> Optional[int]:
+    if value is None:
+        return None
+    number = options_of.whole(value, path)
+    if not 1 <= number <= 5:
+        raise OptionError(path, "%d is none of the rungs 1 to 5" % number)
+    return number
 
 
 def run(
@@ -136,6 +143,9 @@ def due(verify: Mapping[int, float], passed: Sequence[Rung], now: float) -> int:
 class _Job:
     """The verification of one backup."""
 
+    #: What can be proved of it at most.
+    highest = 5
+
     def __init__(
         self, backup: Backup, asked: Asked, check_mode: bool, clock: Callable[[], float], engines: Callable[[str], Engine]
     ) -> None:
@@ -156,15 +166,20 @@ class _Job:
     @property
     def frequencies(self) -> Mapping[int, float]:
         """How often each rung is climbed; the rung that counts as proof each time when nothing is said."""
-        return self.backup.plan.verify or {self.backup.verified_rung: 0.0}
+        known = {rung: seconds for rung, seconds in self.backup.plan.verify.items() if rung <= self.highest}
+        return known or ({} if self.asked.at_least else {min(self.highest, self.backup.verified_rung): 0.0})
 
-    def target(self, passed: Sequence[Rung], failed: bool) -> int:
-        """The rung that is to be climbed to now, 0 for none. What failed is tried again each time."""
+    def target(self, own: Sequence[Rung], passed: Sequence[Rung], failed: bool) -> int:
+        """The rung that is to be climbed to now, 0 for none. What failed is tried again each time.
+
+        ``own``: what this set has passed; ``passed``: what counts for how often a rung is climbed.
+        """
         if self.asked.rung is not None:
-            return self.asked.rung
+            return min(self.highest, self.asked.rung)
+        least = min(self.highest, self.asked.at_least or 0)
         if self.asked.force or failed:
-            return max(self.frequencies)
-        return due(self.frequencies, passed, self.clock())
+            return max([least, *self.frequencies])
+        return max(due(self.frequencies, passed, self.clock()), 0 if any(rung.rung >= least for rung in own) else least)
 
     def tell(self, name: str, target: int, rung: int, seconds: float, stumble: Optional[Stumble]) -> None:
         """Keep what became of a set."""
@@ -233,7 +248,7 @@ class _Sets(_Job):
             self.lines.append(("critical", message("backup_verify.ledger", name=self.backup.name, line=ledger.broken)))
         for one in self._chosen(sets):
             passed, failed = self._state(one, sets, ledger)
-            target = self.target(passed, failed)
+            target = self.target(one.rungs, passed, failed)
             if not target:
                 last = max(passed, key=lambda rung: (rung.rung, rung.at))
                 self.kept(one.name, last.rung, last.at)
@@ -289,6 +304,8 @@ class _Sets(_Job):
 class _Foreign(_Job):
     """Files and folders that another tool has made."""
 
+    highest = 3
+
     def run(self) -> None:
         """Verify what is due."""
         backup = self.backup
@@ -300,10 +317,11 @@ class _Foreign(_Job):
         state = _State(backup.root)
         for one in self._chosen(found):
             looks = self._looks(one)
-            passed, failed = state.of(one.name, looks)
+            own, failed = state.of(one.name, looks)
+            passed = list(own)
             if self.asked.sets == [backup_sets.NEWEST] and not failed:
                 passed = passed + state.everything(one.name)
-            target = min(3, self.target(passed, failed))
+            target = self.target(own, passed, failed)
             if not target:
                 last = max(passed, key=lambda rung: (rung.rung, rung.at))
                 self.kept(printable(one.name), last.rung, last.at)
@@ -313,12 +331,6 @@ class _Foreign(_Job):
                 self._read(one, looks, target, state)
         if self.changed and not self.check_mode:
             state.write([one.name for one in found])
-
-    @property
-    def frequencies(self) -> Mapping[int, float]:
-        """Higher rungs than 3 cannot be had from what another tool has made."""
-        told = {rung: seconds for rung, seconds in self.backup.plan.verify.items() if rung <= 3}
-        return told or {min(3, self.backup.verified_rung): 0.0}
 
     def _chosen(self, found: Sequence[backup_scan.Candidate]) -> List[backup_scan.Candidate]:
         if not found or self.asked.sets == [ALL]:

@@ -40,6 +40,11 @@ options:
   rung:
     description: Climb to this rung now, 1 to 5, whatever is due.
     type: int
+  at_least:
+    description:
+      - A set that has not passed this rung yet climbs to it though nothing is due, such as one that was made just now. Higher rungs are
+        climbed when they are due.
+    type: int
   force:
     description: Climb to the highest rung of O(backups[].verify) now.
     type: bool
@@ -95,6 +100,7 @@ def main() -> None:
             "only": {"type": "list", "elements": "str", "default": []},
             "sets": {"type": "list", "elements": "str", "default": ["newest"]},
             "rung": {"type": "int"},
+            "at_least": {"type": "int"},
             "force": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

@@ -149,6 +149,22 @@ def test_without_frequencies_each_run_climbs(tmp_path):
     assert [verify(one).proved[0].asked for _time in range(2)] == [3, 3]
 
 
+def test_a_set_made_just_now_climbs_at_least_to_a_rung(tmp_path):
+    root = tmp_path / "sets"
+    one = made(root, (1,), verify={2: DAY, 5: 30 * DAY})
+    engine = Engine()
+
+    def at_least(now):
+        asked = backup_verify.Asked([one], None, ["newest"], False, 3)
+        return backup_verify.run(asked, False, lambda: now, lambda _name: engine).proved[0].asked
+
+    assert [at_least(NOW - DAY), at_least(NOW - DAY + 60)] == [5, None]
+    made(root, (0,))
+    assert [at_least(NOW), at_least(NOW + 60), at_least(NOW + 2 * DAY), at_least(NOW + 31 * DAY)] == [3, None, 2, 5]
+    one = one._replace(plan=one.plan._replace(verify={}))
+    assert at_least(NOW + 90 * DAY) is None
+
+
 def test_check_mode_tells_and_writes_nothing(tmp_path):
     root = tmp_path / "sets"
     one = made(root)
@@ -381,6 +397,7 @@ def test_a_root_without_sets_and_no_root(tmp_path):
     ("options", "said"),
     [
         ({"rung": 6}, "rung: 6 is none of the rungs 1 to 5"),
+        ({"at_least": 9}, "at_least: 9 is none of the rungs 1 to 5"),
         ({"rung": 0}, "rung: 0 is none of the rungs 1 to 5"),
         ({"only": ["ap"]}, "only\\[0\\]: .*app"),
         ({"backups": [{"name": "a", "root": "/b", "verify": {"6": "1d"}}]}, "verify"),
