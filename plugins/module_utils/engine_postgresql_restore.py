@@ -99,7 +99,7 @@ class CopyCounter:
     """Counts the rows of each COPY in the script that pg_restore writes; a row is a line, whatever it holds."""
 
     _NAME = rb'(?:"(?:[^"]|"")*"|[^\s".(]+)'
-    _HEADER = re.compile(rb"\nCOPY (" + _NAME + rb")\.(" + _NAME + rb") (?:\(.*?\) )?FROM stdin;(?=\n)", re.DOTALL)
+    _HEADER = re.compile(rb"\nCOPY (" + _NAME + rb")\.(" + _NAME + rb") +(?:\(.*?\) +)?FROM stdin;(?=\n)", re.DOTALL)
     _START, _END = b"\nCOPY ", b"\n\\.\n"
     _OBJECT = b"\nSELECT pg_catalog.lo_open('"
     #: A line without an end is kept to this size while it may become a header: 1600 quoted columns.
@@ -515,6 +515,13 @@ class _Base(Restorer):
         )
         return {row["name"]: row for row in rows}
 
+    @contextlib.contextmanager
+    def _alone(self, database: str) -> Iterator[Session]:
+        """A session that is the only one to work on the target; one that was killed ends its statement first."""
+        with self.client.session(database) as session:
+            session.ask("SELECT pg_advisory_lock(hashtextextended(%s, 0))" % literal("opsrunner restore " + self.target))
+            yield session
+
     def unstage(self) -> None:
         """Drop the database beside."""
         drop(self.client, self.maintenance, self.new)
@@ -574,32 +581,38 @@ class DatabaseRestorer(_Base):
 
     def swap(self) -> None:
         """Both renames in one transaction, after the last connection is gone."""
-        found = self._databases()
-        if self._swapped(found):
-            return
-        if self.new not in found or found[self.new]["mark"] != self.request.ident:
-            raise EngineError("failed", "%s was not staged" % self.new)
-        self._rename([(self.target, self.kept), (self.new, self.target)] if self.target in found else [(self.new, self.target)], found)
+        with self._alone(self.maintenance) as session:
+            found = self._databases()
+            if self._swapped(found):
+                return
+            if self.new not in found or found[self.new]["mark"] != self.request.ident:
+                raise EngineError("failed", "%s was not staged" % self.new)
+            self._rename(
+                session, [(self.target, self.kept), (self.new, self.target)] if self.target in found else [(self.new, self.target)]
+            )
 
-    def _rename(self, pairs: Sequence[Tuple[str, str]], found: Mapping[str, Any]) -> None:
+    def _rename(self, session: Session, pairs: Sequence[Tuple[str, str]]) -> None:
         for old, _name in pairs:
-            self.client.run(self.maintenance, "ALTER DATABASE %s ALLOW_CONNECTIONS false" % quote(old))
+            session.ask("ALTER DATABASE %s ALLOW_CONNECTIONS false" % quote(old))
         for old, _name in pairs:
             terminate(self.client, self.maintenance, old)
-        told = ["ALTER DATABASE %s RENAME TO %s" % (quote(old), quote(name)) for old, name in pairs]
-        told += ["ALTER DATABASE %s ALLOW_CONNECTIONS true" % quote(name) for _old, name in pairs if name == self.target]
-        self.client.run(self.maintenance, "BEGIN;\n%s;\nCOMMIT" % ";\n".join(told))
+        session.ask("BEGIN")
+        for old, name in pairs:
+            session.ask("ALTER DATABASE %s RENAME TO %s" % (quote(old), quote(name)))
+        session.ask("ALTER DATABASE %s ALLOW_CONNECTIONS true" % quote(self.target if self.target in dict(pairs).values() else pairs[0][1]))
+        session.ask("COMMIT")
 
     def unswap(self) -> None:
         """The same backwards; where nothing was renamed, connections are let in again."""
-        found = self._databases()
-        if self._swapped(found):
-            pairs = [(self.target, self.new)]
-            if self.kept in found:
-                pairs.append((self.kept, self.target))
-            self._rename(pairs, found)
-        elif self.target in found and not found[self.target]["open"]:
-            self.client.run(self.maintenance, "ALTER DATABASE %s ALLOW_CONNECTIONS true" % quote(self.target))
+        with self._alone(self.maintenance) as session:
+            found = self._databases()
+            if self._swapped(found):
+                pairs = [(self.target, self.new)]
+                if self.kept in found:
+                    pairs.append((self.kept, self.target))
+                self._rename(session, pairs)
+            elif self.target in found and not found[self.target]["open"]:
+                session.ask("ALTER DATABASE %s ALLOW_CONNECTIONS true" % quote(self.target))
 
     def finish(self) -> None:
         """Statistics; indexes were made by the restore itself."""
@@ -766,7 +779,7 @@ class TablesRestorer(_Base):
             ahead = _owned(stage, wanted)
             foreign = stage.rows(_FOREIGN % "k.confrelid IN (%s)" % _key_list(oid for table in wanted for oid in table.oids))
         by_name = {(table.schema, table.name): table for table in wanted}
-        with self.client.session(self.target) as session:
+        with self._alone(self.target) as session:
             if self._done(session):
                 return
             session.ask("BEGIN")
@@ -861,7 +874,7 @@ class TablesRestorer(_Base):
 
     def unswap(self) -> None:
         """The rows set aside come back in one transaction; tables that were made go."""
-        with self.client.session(self.target) as session:
+        with self._alone(self.target) as session:
             if not self._done(session):
                 return
             parts = session.rows("SELECT * FROM %s ORDER BY at" % self._aside("parts"))
