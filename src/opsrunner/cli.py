@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from opsrunner import __version__, output, runbooks, running, schedule
+from opsrunner import __version__, output, own_options, runbooks, running, schedule
 from opsrunner import commands as handlers
 from opsrunner.errors import EXIT_INTERRUPTED, EXIT_USAGE, RefusalError, UsageError, unknown
 
@@ -102,6 +102,7 @@ def parser(known: dict[str, runbooks.Runbook]) -> Parser:
 def _add_run(commands: Any, name: str, runbook: runbooks.Runbook, title: str) -> argparse.ArgumentParser:
     title = title.replace("%", "%%")
     one: argparse.ArgumentParser = commands.add_parser(name, parents=[_run_options()], help=title, description=title, epilog=_PASSING)
+    own_options.add(one, runbook.name)
     one.set_defaults(handler=running.run_runbook, runbook=runbook)
     return one
 

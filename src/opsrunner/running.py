@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from opsrunner import live, output, runbooks, systems
+from opsrunner import live, output, own_options, runbooks, systems
 from opsrunner.errors import RefusalError
 
 _PASSED = {
@@ -38,7 +38,7 @@ _PASSED = {
 
 def ansible_options(given: argparse.Namespace, extra: Sequence[str]) -> list[str]:
     """The options of ansible-playbook for what the command was given."""
-    words: list[str] = []
+    words = own_options.variables(given, given.runbook.name) if getattr(given, "runbook", None) else []
     for name, option in _PASSED.items():
         value = getattr(given, name)
         for item in value if isinstance(value, list) else [value]:
@@ -81,11 +81,12 @@ def run_runbook(given: argparse.Namespace, extra: Sequence[str]) -> int:
     system = systems.choose(given.system, given.inventory)
     runbook: runbooks.Runbook = given.runbook
     passwords = ask_passwords(given)
+    own = own_options.variables(given, runbook.name)
     job = runner.Job(
         runbook=runbook,
         system=system,
         options=ansible_options(given, extra),
-        arguments=runner.arguments(vars(given), list(extra)),
+        arguments=runner.arguments({**vars(given), "extra_vars": [*own[1:], *(given.extra_vars or ())]}, list(extra)),
         passwords=passwords,
         environment=_demo(system),
         hidden=runner.hidden_values(passwords.values(), given.extra_vars or ()),
