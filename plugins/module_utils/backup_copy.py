@@ -16,7 +16,7 @@ import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_ledger, backup_manifest, backup_sets, backup_stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_looks import Backup
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_plan import Copy
 from ansible_collections.opsrunner.runbook.plugins.module_utils.copy_base import CopyError, Item, Store
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Finding, finding, message, utc_now

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Engine
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_plan import ENGINES
 
-#: Names of the engines; ``config`` is ``files`` for configuration: small, and encrypted when it holds secrets.
-NAMES = ("files", "config", "sqlite", "postgresql", "mysql", "redis", "mongodb", "opensearch")
+NAMES = ENGINES
 
 
 def engine(name: str) -> Engine:

@@ -1,153 +1,17 @@
 # Copyright (c) 2026 opsrunner contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The option O(backups): read once, on the controller to refuse bad ones and on the target to use them.
-
-How a backup is judged is read here; how it is made, kept, copied, proved and restored in ``backup_plan.py``.
-"""
+"""The option O(backups): read once, on the controller to refuse bad ones and on the target to use them, artifacts by their engines."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, List
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_plan
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, parse_duration, parse_size, unknown_name
-from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import parse_range
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_artifacts, backup_looks
 
-KINDS = ("set", "file", "folder")
-
-#: A daily backup may be two hours late before it is told, and one may be missed before somebody is called.
-MAX_AGE = {"warning": "26h", "critical": "50h"}
-#: Percent against the median of the ones before.
-SIZE_CHANGE: Mapping[str, Optional[str]] = {"warning": "-50:100", "critical": None}
-HISTORY = 7
-#: What is still called partial after this time was left behind by a backup that failed.
-PARTIAL_AFTER = "6h"
-VERIFIED_RUNG = 3
-
-
-class Backup(NamedTuple):
-    """One backup to look at. Ages are seconds; ``size_change`` is a pair of range texts; ``history``: how many are compared with."""
-
-    name: str
-    root: str
-    kind: str
-    pattern: str
-    max_age: Tuple[Optional[float], Optional[float]]
-    size_change: Tuple[Optional[str], Optional[str]]
-    history: int
-    min_count: Optional[int]
-    min_size: Optional[int]
-    partial_after: float
-    max_unverified_age: Optional[float]
-    verified_rung: int
-    remedy: Optional[str]
-    plan: backup_plan.Plan = backup_plan.Plan()
-
-
-_NAMES = (*(name for name in Backup._fields if name != "plan"), *backup_plan.READERS)
-
-
-def _pair(value: Any, path: str, default: Mapping[str, Optional[str]]) -> Dict[str, Any]:
-    if value is None:
-        value = {}
-    if not isinstance(value, Mapping):
-        raise OptionError(path, "is to be a dictionary with warning and critical, not %r" % (value,))
-    for key in value:
-        if key not in default:
-            raise unknown_name("%s.%s" % (path, key), str(key), default)
-    return {key: (value[key] if key in value else default[key]) or None for key in default}
-
-
-def _ages(value: Any, path: str) -> Tuple[Optional[float], Optional[float]]:
-    pair = _pair(value, path, MAX_AGE)
-    given = value or {}
-    warning, critical = (None if pair[key] is None else parse_duration(pair[key], "%s.%s" % (path, key)) for key in ("warning", "critical"))
-    if warning is not None and critical is not None and warning > critical:
-        if "warning" in given and "critical" in given:
-            raise OptionError(path + ".warning", "%(warning)s comes after the critical age, %(critical)s" % pair)
-        # One of the two is a default, which gives way.
-        warning, critical = (warning, 2 * warning) if "warning" in given else (critical, critical)
-    return warning, critical
-
-
-def _whole(value: Any, path: str, least: int) -> int:
-    try:
-        number = int("x" if isinstance(value, (bool, float)) else value)
-    except (TypeError, ValueError):
-        raise OptionError(path, "%r is not a whole number" % (value,)) from None
-    if number < least:
-        raise OptionError(path, "%d is less than %d" % (number, least))
-    return number
-
-
-def _text(item: Mapping[str, Any], name: str, path: str) -> str:
-    value = item.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise OptionError("%s.%s" % (path, name), "is missing" if value is None else "%r is not a text" % (value,))
-    return str(value)
-
-
-def _backup(item: Any, path: str) -> Backup:
-    if not isinstance(item, Mapping):
-        raise OptionError(path, "is to be a dictionary, not %r" % (item,))
-    for key in item:
-        if key not in _NAMES:
-            raise unknown_name("%s.%s" % (path, key), str(key), _NAMES)
-    name, root = _text(item, "name", path), _text(item, "root", path)
-    if not root.startswith("/"):
-        raise OptionError(path + ".root", "%r is not an absolute path" % root, hint="/" + root)
-    kind = str(item.get("kind") or "set")
-    if kind not in KINDS:
-        raise unknown_name(path + ".kind", kind, KINDS, "kind")
-    if kind == "file" and not item.get("pattern"):
-        raise OptionError(path + ".pattern", "is needed for kind file", hint="*.tar.gz")
-    pattern = str(item.get("pattern") or "*")
-    if pattern.startswith("/") or ".." in pattern.split("/"):
-        raise OptionError(path + ".pattern", "%r leads out of the root" % pattern)
-    ages = _ages(item.get("max_age"), path + ".max_age")
-    change = _pair(item.get("size_change"), path + ".size_change", SIZE_CHANGE)
-    for key, value in change.items():
-        if value is not None:
-            parse_range(value, "%s.size_change.%s" % (path, key))
-            change[key] = str(value)
-    unverified = item.get("max_unverified_age")
-    if unverified is not None and kind != "set":
-        raise OptionError(path + ".max_unverified_age", "only sets keep a record of their verification")
-    plan = backup_plan.parse(item, path)
-    if plan.artifacts and (kind != "set" or pattern != "*"):
-        raise OptionError(path + (".kind" if kind != "set" else ".pattern"), "what is made here are sets, named by their time")
-    rung = _whole(item.get("verified_rung", VERIFIED_RUNG), path + ".verified_rung", 1)
-    if rung > 5:
-        raise OptionError(path + ".verified_rung", "%d is none of the rungs 1 to 5" % rung)
-    return Backup(
-        name=name,
-        root=root.rstrip("/") or "/",
-        kind=kind,
-        pattern=pattern,
-        max_age=ages,
-        size_change=(change["warning"], change["critical"]),
-        history=_whole(item.get("history", HISTORY), path + ".history", 1),
-        min_count=None if item.get("min_count") is None else _whole(item["min_count"], path + ".min_count", 1),
-        min_size=None if item.get("min_size") is None else parse_size(item["min_size"], path + ".min_size"),
-        partial_after=parse_duration(item.get("partial_after", PARTIAL_AFTER), path + ".partial_after"),
-        max_unverified_age=None if unverified is None else parse_duration(unverified, path + ".max_unverified_age"),
-        verified_rung=rung,
-        remedy=None if item.get("remedy") is None else str(item["remedy"]),
-        plan=plan,
-    )
+Backup = backup_looks.Backup
 
 
 def parse(value: Any, path: str = "backups") -> List[Backup]:
     """Read the option O(backups). Raises OptionError."""
-    if value is None:
-        return []
-    if not isinstance(value, (list, tuple)):
-        raise OptionError(path, "is to be a list, not %r" % (value,))
-    backups: List[Backup] = []
-    for at, item in enumerate(value):
-        backup = _backup(item, "%s[%d]" % (path, at))
-        if any(other.name == backup.name for other in backups):
-            raise OptionError("%s[%d].name" % (path, at), "%r is there twice" % backup.name)
-        backups.append(backup)
-    return backups
+    return backup_looks.parse(value, path, backup_artifacts.read_all)

@@ -12,7 +12,7 @@ import os
 import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_looks import Backup
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Message, message, worst
 
 COPIES = "copies.json"

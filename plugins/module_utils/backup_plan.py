@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_engines
 from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Limits
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import COMPRESSIONS
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, unknown_name
 
+#: Names of the engines; ``config`` is ``files`` for configuration.
+ENGINES = ("files", "config", "sqlite", "postgresql", "mysql", "redis", "mongodb", "opensearch")
+COMPRESSIONS = ("zstd", "gzip", "none")
 KEEP = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 COPY_KINDS = ("rsync", "s3", "restic")
 #: A copy that is further behind than this is told.
@@ -58,6 +59,10 @@ class ArtifactPlan(NamedTuple):
     spec: Mapping[str, Any]
 
 
+#: Reads the key ``artifacts``.
+Artifacts = Callable[[Any, str], Tuple[ArtifactPlan, ...]]
+
+
 class Plan(NamedTuple):
     """Everything about a backup that is made by this collection. ``artifacts`` empty: another tool makes it.
 
@@ -101,7 +106,7 @@ def _port(value: Any, path: str) -> int:
 #: Keys that every artifact has.
 ARTIFACT: Mapping[str, read.Reader] = {
     "name": read.name,
-    "engine": read.choice(*backup_engines.NAMES),
+    "engine": read.choice(*ENGINES),
     "compression": read.choice(*COMPRESSIONS),
     "level": _number(1, 19),
 }
@@ -136,40 +141,37 @@ _COPY_COMMON: Mapping[str, read.Reader] = {
 }
 
 
-def _artifact(value: Any, path: str) -> ArtifactPlan:
-    given = {key: item for key, item in read.mapping(value, path).items() if item is not None}
-    if "engine" not in given:
-        raise OptionError(path + ".engine", "is required and is missing; there are: " + ", ".join(backup_engines.NAMES))
-    engine = backup_engines.engine(ARTIFACT["engine"](given["engine"], path + ".engine"))
-    item = read.read_item(given, path, {**ARTIFACT, **engine.readers}, ("name", *engine.required))
-    own = {key: found for key, found in item.items() if key not in ARTIFACT}
-    if "/" in item["name"] or item["name"].startswith("."):
-        raise OptionError(path + ".name", "%r is no file name" % item["name"])
-    return ArtifactPlan(item["name"], item["engine"], item.get("compression", "zstd"), item.get("level"), engine.parse(own, path))
-
-
-def _named(items: List[Any], path: str) -> None:
+def named(items: List[Any], path: str) -> None:
+    """Refuse two items of one name. Raises OptionError."""
     names = [item.name for item in items]
     for at, name in enumerate(names):
         if name in names[:at]:
             raise OptionError("%s[%d].name" % (path, at), "%r is there twice" % name)
 
 
-def _listed(value: Any, path: str) -> List[Any]:
+def listed(value: Any, path: str) -> List[Any]:
+    """The value as a list. Raises OptionError."""
     if not isinstance(value, (list, tuple)):
         raise OptionError(path, "is to be a list, not %r" % (value,))
     return list(value)
 
 
-def _artifacts(value: Any, path: str) -> Tuple[ArtifactPlan, ...]:
-    items = [_artifact(item, "%s[%d]" % (path, at)) for at, item in enumerate(_listed(value, path))]
-    _named(items, path)
+def artifact_names(value: Any, path: str) -> Tuple[ArtifactPlan, ...]:
+    """Only what artifacts are called and which engines hold them, for who does not work with them. Raises OptionError."""
+    readers = {"name": ARTIFACT["name"], "engine": ARTIFACT["engine"]}
+    items = []
+    for at, given in enumerate(listed(value, path)):
+        here = "%s[%d]" % (path, at)
+        told = {key: item for key, item in read.mapping(given, here).items() if key in readers}
+        item = read.read_item(told, here, readers, tuple(readers))
+        items.append(ArtifactPlan(item["name"], item["engine"], "", None, {}))
+    named(items, path)
     return tuple(items)
 
 
 def _copies(value: Any, path: str) -> Tuple[Copy, ...]:
     items = []
-    for at, given in enumerate(_listed(value, path)):
+    for at, given in enumerate(listed(value, path)):
         here = "%s[%d]" % (path, at)
         told = {key: item for key, item in read.mapping(given, here).items() if item is not None}
         kind = _COPY_COMMON["kind"](told.get("kind"), here + ".kind") if "kind" in told else None
@@ -178,7 +180,7 @@ def _copies(value: Any, path: str) -> Tuple[Copy, ...]:
         item = read.read_item(told, here, {**_COPY_COMMON, **_COPY[kind]}, ("name", *_COPY_REQUIRED[kind]))
         own = {key: found for key, found in item.items() if key not in _COPY_COMMON}
         items.append(Copy(item["name"], kind, own, item.get("max_behind", MAX_BEHIND), item.get("bandwidth")))
-    _named(items, path)
+    named(items, path)
     return tuple(items)
 
 
@@ -206,7 +208,7 @@ def _drill(value: Any, path: str) -> Drill:
 
 
 def _probes(value: Any, path: str) -> Tuple[Mapping[str, Any], ...]:
-    return tuple(read.mapping(item, "%s[%d]" % (path, at)) for at, item in enumerate(_listed(value, path)))
+    return tuple(read.mapping(item, "%s[%d]" % (path, at)) for at, item in enumerate(listed(value, path)))
 
 
 def _services(value: Any, path: str) -> Tuple[str, ...]:
@@ -233,7 +235,7 @@ def _io_class(value: Any, path: str) -> Optional[str]:
 
 
 READERS: Mapping[str, read.Reader] = {
-    "artifacts": _artifacts,
+    "artifacts": artifact_names,
     "nice": _number(0, 19),
     "io_class": _io_class,
     "bandwidth": read.size,
@@ -247,9 +249,10 @@ READERS: Mapping[str, read.Reader] = {
 }
 
 
-def parse(item: Mapping[str, Any], path: str) -> Plan:
-    """Read the keys of :data:`READERS` from a backup's options. Raises OptionError."""
-    found = {key: READERS[key](item[key], "%s.%s" % (path, key)) for key in READERS if item.get(key) is not None}
+def parse(item: Mapping[str, Any], path: str, artifacts: Artifacts = artifact_names) -> Plan:
+    """Read the keys of :data:`READERS` from a backup's options; ``artifacts`` reads that key. Raises OptionError."""
+    readers = {**READERS, "artifacts": artifacts}
+    found = {key: reader(item[key], "%s.%s" % (path, key)) for key, reader in readers.items() if item.get(key) is not None}
     recipients, identity = found.get("encryption", ((), None))
     limits = Limits(found.get("nice", 10), found.get("io_class", "idle"), found.get("bandwidth"))
     return Plan(

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_scan, host_space
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_looks import Backup
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import (
     Finding,
     Message,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Mapping
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_looks import Backup
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_plan import Copy
 from ansible_collections.opsrunner.runbook.plugins.module_utils.copy_base import CopyError, Store
 

@@ -62,7 +62,7 @@ backups:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_options, backup_spec, backup_status
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_looks, backup_spec, backup_status
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 
 
@@ -77,7 +77,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        backups = backup_options.parse(module.params["backups"])
+        backups = backup_looks.parse(module.params["backups"])
     except OptionError as error:
         module.fail_json(msg=str(error))
     findings, data = backup_status.look(backups, module.params["timeout"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_options, backup_plan, backup_spec
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_looks, backup_options, backup_plan, backup_spec, backup_stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 
 FILES = {"name": "data", "engine": "files", "paths": ["/srv/shop"]}
@@ -100,9 +100,17 @@ def test_keys_that_ansible_fills_with_none_are_as_if_not_said():
 
 def test_the_argument_spec_has_every_key_there_is():
     options = backup_spec.BACKUPS["options"]
-    assert set(options) == set(backup_options._NAMES)
+    assert set(options) == set(backup_looks._NAMES)
     from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_engines
 
     keys = set(backup_plan.ARTIFACT).union(*(backup_engines.engine(name).readers for name in backup_engines.NAMES))
     assert set(options["artifacts"]["options"]) == keys
     assert set(options["copies"]["options"]) == set(backup_plan._COPY_COMMON).union(*backup_plan._COPY.values())
+
+
+def test_who_only_looks_reads_names_and_leaves_the_rest_to_the_engines():
+    (light,) = backup_looks.parse([whole(artifacts=[FILES], keep={"last": 3})])
+    (full,) = backup_options.parse([whole(artifacts=[FILES], keep={"last": 3})])
+    assert [(one.name, one.engine) for one in light.plan.artifacts] == [(one.name, one.engine) for one in full.plan.artifacts]
+    assert light._replace(plan=full.plan) == full
+    assert backup_plan.COMPRESSIONS == backup_stream.COMPRESSIONS

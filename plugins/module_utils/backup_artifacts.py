@@ -1,0 +1,32 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a backup holds: each artifact's keys, read by its engine."""
+
+from __future__ import annotations
+
+from typing import Any, Tuple
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_engines
+from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_plan import ARTIFACT, ENGINES, ArtifactPlan, listed, named
+from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+
+
+def read_all(value: Any, path: str) -> Tuple[ArtifactPlan, ...]:
+    """Read the key ``artifacts``. Raises OptionError."""
+    items = [_artifact(item, "%s[%d]" % (path, at)) for at, item in enumerate(listed(value, path))]
+    named(items, path)
+    return tuple(items)
+
+
+def _artifact(value: Any, path: str) -> ArtifactPlan:
+    given = {key: item for key, item in read.mapping(value, path).items() if item is not None}
+    if "engine" not in given:
+        raise OptionError(path + ".engine", "is required and is missing; there are: " + ", ".join(ENGINES))
+    engine = backup_engines.engine(ARTIFACT["engine"](given["engine"], path + ".engine"))
+    item = read.read_item(given, path, {**ARTIFACT, **engine.readers}, ("name", *engine.required))
+    own = {key: found for key, found in item.items() if key not in ARTIFACT}
+    if "/" in item["name"] or item["name"].startswith("."):
+        raise OptionError(path + ".name", "%r is no file name" % item["name"])
+    return ArtifactPlan(item["name"], item["engine"], item.get("compression", "zstd"), item.get("level"), engine.parse(own, path))
