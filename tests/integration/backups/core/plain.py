@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    backup_engines,
     backup_ledger,
     backup_make,
     backup_options,
@@ -69,9 +70,21 @@ def backup(root: Path, folder: Path, bandwidth: int | None = None, **plan: Any) 
     return bare._replace(plan=bare.plan._replace(artifacts=made, limits=Limits(0, None, bandwidth), **plan))
 
 
+def real_backup(root: Path, folder: Path, bandwidth: int | None = None) -> Backup:
+    """The backup of :func:`data` by the collection's own engines."""
+    artifacts = [
+        {"name": "files", "engine": "files", "paths": [str(folder / "files")]},
+        {"name": "db", "engine": "sqlite", "database": str(folder / "app.db")},
+    ]
+    item = {"name": "app", "root": str(root), "artifacts": artifacts, "nice": 0, "io_class": "none", "bandwidth": bandwidth}
+    return backup_options.parse([item])[0]
+
+
 def make(what: Backup, at: float) -> backup_make.Made:
     """Make a set now, in this process."""
-    (made,) = backup_make.run([what], "shop", clock=lambda: at, engines=lambda _name: PlainEngine()).made
+    plain = any(plan.engine == "plain" for plan in what.plan.artifacts)
+    engines = (lambda _name: PlainEngine()) if plain else backup_engines.engine
+    (made,) = backup_make.run([what], "shop", clock=lambda: at, engines=engines).made
     return made
 
 

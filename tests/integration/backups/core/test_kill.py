@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from plain import DAY, NOW, PlainEngine, backup, data, die_at, ended, forked, holds_the_data, make, names, sound
+from plain import DAY, NOW, PlainEngine, backup, data, die_at, ended, forked, holds_the_data, make, names, real_backup, sound
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_ledger, backup_make, backup_prune, backup_sets
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Rung
@@ -170,6 +170,26 @@ def test_pruning_killed_instead_of_each_step(tmp_path: Path, six_sets: Path, by_
             break
         _after_pruning(root)
     assert (5 if by_half else 30) < number < FAR, "the run was not stopped at its steps"
+
+
+def test_making_with_the_real_engines_killed_at_random_moments(tmp_path: Path, original: Path) -> None:
+    """Files and SQLite: nothing of theirs is left either, in the root or beside the data."""
+    root = tmp_path / "root"
+    what = real_backup(root, original, bandwidth=4_000_000)
+    beside = sorted(path.name for path in original.rglob("*"))
+    first = make(what, NOW)
+    assert first.set is not None, first.found
+    took = _how_long(lambda: make(what, NOW + 500))
+    moments = random.Random(20270117)
+    for moment in range(10):
+        before = sound(root)
+        _killed_after(lambda: make(what, NOW + 1000), moments.uniform(0, took))
+        assert set(before) <= set(sound(root))
+        made = make(what, NOW + 2000 + moment)
+        assert made.found["status"] in ("ok", "warning"), made.found  # a clock that stands still
+        assert names(root) == sorted(sound(root))
+        assert made.set in names(root)
+        assert sorted(path.name for path in original.rglob("*")) == beside
 
 
 def test_a_run_killed_twice_leaves_no_more_than_one(tmp_path: Path, one_set: Path, original: Path) -> None:
