@@ -25,6 +25,8 @@ class Format(NamedTuple):
     #: What stands before the message says the same whatever the message is, unless that begins like ``guard`` (a regular expression).
     framed: bool = False
     guard: str = ""
+    #: The level is a word of the message, where it is not said before it.
+    searched: bool = False
 
 
 #: The prefixes that compose, kubectl and container runtimes put before a line.
@@ -153,14 +155,22 @@ FORMATS: Dict[str, Format] = {
                 ("message", r"[^\n]*"),
             ),
             _TEXT_ROLES,
+            guard=_LEVEL + r"[\s:\]]",
+            searched=True,
         ),
         Format(
             "timed",
             (("", r"\[?"), ("time", _SYSLOG_TIME), ("", r"\]?:? "), ("message", r"[^\n]*")),
             {"time": ("time",), "level": (), "status": (), "message": ("message",), "id": ()},
             continues=True,
+            searched=True,
         ),
-        Format("text", (("message", r"[^\n]+"),), {"time": (), "level": (), "status": (), "message": ("message",), "id": ()}),
+        Format(
+            "text",
+            (("message", r"[^\n]+"),),
+            {"time": (), "level": (), "status": (), "message": ("message",), "id": ()},
+            searched=True,
+        ),
     )
 }
 #: Parts that have a laxer, faster form for blocks without backslashes and control characters, where each match is proved to be one line.

@@ -271,6 +271,10 @@ class Scanner:
             from ansible_collections.opsrunner.runbook.plugins.module_utils import log_text_frames
 
             self.frames = log_text_frames.frames_for(tally, self.form, self.roles, clock, self.record)
+        elif self.form.searched and spec.prefix is None:
+            from ansible_collections.opsrunner.runbook.plugins.module_utils import log_text_plain
+
+            self.frames = log_text_plain.plain_for(tally, self.form, self.roles, clock, self.record)
         self.looks: Any = None
         if spec.patterns:
             from ansible_collections.opsrunner.runbook.plugins.module_utils import log_text_looks

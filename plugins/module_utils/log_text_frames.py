@@ -29,11 +29,11 @@ _OFTEN = 3
 #: Fewer times than this are compared one with another.
 _FEW = 300
 #: Blocks that are left alone where frames were of little use, and between two looks at lines that no frame fits.
-_PAUSE = 32
+PAUSE = 32
 
-_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _LEAST, _GREATEST = b"0000-00-00 00:00:00.000000000", b"0000-00-00 23:59:59.999999999"
-_TIME = re.compile(r"[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?")
+TIME = re.compile(r"[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?")
 #: Where the hour, minute and second of such a time begin, and its fraction.
 _HOUR, _MINUTE, _SECOND, _FRACTION = 11, 14, 17, 19
 #: Bytes of a message that its signature may come from.
@@ -113,13 +113,13 @@ class Frames:
         for raw in lines:
             text = raw.decode("utf-8", "replace")
             found = self.pattern.fullmatch(text)
-            time = _TIME.match(found.group("time")) if found else None
+            time = TIME.match(found.group("time")) if found else None
             record = self.record(text) if found and time else None
             if found is None or time is None or record is None:
                 continue
             start = found.start("time")
             zone = found.group("time")[time.end() :]
-            layout = Layout(text[:start].encode("utf-8"), time.group().encode("ascii").translate(_DIGITS), zone)
+            layout = Layout(text[:start].encode("utf-8"), time.group().encode("ascii").translate(DIGITS), zone)
             middle = text[start + time.end() : found.start("message")].encode("utf-8")
             if len(self._known) > 1000:
                 # Each line has its own: those that come often are known.
@@ -163,7 +163,7 @@ class Frames:
             return data
         lined = b"\n" + data[:-1]
         if not self.middles and not self._learn(data[:65536].split(b"\n")[:_SAMPLE]):
-            self._pause = _PAUSE
+            self._pause = PAUSE
             return data
         # Taking them out is the fastest way to count newlines before Python 3.13.
         lines = len(lined) - len(lined.replace(b"\n", b""))
@@ -176,7 +176,7 @@ class Frames:
                 others = self._others_of(lined) if len(times) < lines else []
         if len(times) * 2 < lines:
             # Lines are written otherwise now, or each has a text of its own.
-            self._pause, self.middles, self.layout = _PAUSE, [], Layout(b"", b"", "")
+            self._pause, self.middles, self.layout = PAUSE, [], Layout(b"", b"", "")
             for memory in (self._seen, self._starts, self._offs):
                 memory.clear()
             return data
@@ -190,7 +190,7 @@ class Frames:
             return False
         if self._rest <= 0:
             # Often at first.
-            self._rest = min(_PAUSE, 2 * len(self.middles))
+            self._rest = min(PAUSE, 2 * len(self.middles))
         return True
 
     def span(self, lined: bytes, lines: int) -> Optional[Span]:
@@ -207,7 +207,7 @@ class Frames:
         """
         shape, width, rows = self.layout.shape, len(self.layout.shape), len(times)
         joined = b"".join(times)
-        if joined.translate(_DIGITS) != shape * rows:
+        if joined.translate(DIGITS) != shape * rows:
             return None
         if joined[_MINUTE::width].strip(b"012345") or joined[_SECOND::width].strip(b"012345"):
             return None
@@ -317,7 +317,7 @@ class Frames:
             tally.spans[second] = tally.spans.get(second, 0) + count
         alike: Dict[bytes, List[bytes]] = {}
         for time, message in zip(times, messages):
-            alike.setdefault(message[:_FOLDED].translate(_DIGITS), []).append(time)
+            alike.setdefault(message[:_FOLDED].translate(DIGITS), []).append(time)
         for folded, same in alike.items():
             name = tally.signature(facts, tally.fold(folded.decode("utf-8", "replace")))
             seen = tally.signatures.setdefault(name, [0, -math.inf])
