@@ -144,9 +144,24 @@ def space_needed(artifact: Artifact) -> int:
     return int((artifact.source.get("bytes") or artifact.size * 4) * _SPACE) + _SPACE_LEAST
 
 
-_HEAD = re.compile(
-    rb"(\bTRIGGER\s+(?:IF\s+NOT\s+EXISTS\s+)?|\bON\s+|\bON(?=`))((?:`[^`]*`|[^\s`.]+)\s*\.\s*)?(`[^`]*`|[^\s`.]+)", re.IGNORECASE
+_ID = rb"(`(?:[^`]|``)*`|[^\s`.;(]+)"
+_TRIGGER = re.compile(
+    rb"(\bTRIGGER\s+(?:IF\s+NOT\s+EXISTS\s+)?)(?:"
+    + _ID
+    + rb"\s*\.\s*)?"
+    + _ID
+    + rb"(\s+(?:BEFORE|AFTER)\s.*?\bON\s*)(?:"
+    + _ID
+    + rb"\s*\.\s*)?"
+    + _ID
+    + rb"(?=\s*FOR\s+EACH\s+ROW\b)",
+    re.IGNORECASE | re.DOTALL,
 )
+
+
+def _bare(name: bytes) -> str:
+    text = name.decode("utf-8", "surrogateescape")
+    return text[1:-1].replace("``", "`") if text.startswith("`") else text
 
 
 def _here(piece: Piece, source: str, schema: str, asleep: bool) -> bytes:
@@ -159,16 +174,15 @@ def _here(piece: Piece, source: str, schema: str, asleep: bool) -> bytes:
             raise EngineError("unsafe", "holds an event that cannot be kept from running")
         return data
     if piece.kind == "trigger" and source.lower() != schema.lower():
-        end = re.search(rb"\bFOR\s+EACH\s+ROW\b", piece.data, re.IGNORECASE)
-        head, body = (piece.data[: end.start()], piece.data[end.start() :]) if end else (piece.data, b"")
-
-        def unqualified(found: re.Match[bytes]) -> bytes:
-            named = (found.group(2) or b"").strip().rstrip(b".").strip().strip(b"`").decode("utf-8", "replace")
-            if named and named.lower() != source.lower():
-                raise EngineError("unsafe", "holds a trigger of the database %s" % named)
-            return found.group(1) + found.group(3)
-
-        return _HEAD.sub(unqualified, head) + body
+        found = _TRIGGER.search(piece.data)
+        if not found:
+            raise EngineError("unsafe", "holds a trigger that cannot be read: %.200r" % piece.data)
+        start, schemas, middle = found.group(1), (found.group(2), found.group(5)), found.group(4)
+        for named in schemas:
+            if named is not None and _bare(named).lower() != source.lower():
+                raise EngineError("unsafe", "holds a trigger of the database %s" % _bare(named))
+        head = start + found.group(3) + middle + found.group(6)
+        return piece.data[: found.start()] + head + piece.data[found.end() :]
     return piece.data
 
 
@@ -553,8 +567,8 @@ class TablesRestorer(_Base):
 
     def _triggers(self) -> List[str]:
         rows = self.client.rows(
-            "SELECT trigger_name, event_object_table FROM information_schema.triggers WHERE trigger_schema = %s ORDER BY event_object_table, "
-            "event_manipulation, action_timing, action_order" % literal(self.target)
+            "SELECT trigger_name, event_object_table FROM information_schema.triggers WHERE trigger_schema = %s "
+            "ORDER BY event_object_table, event_manipulation, action_timing, action_order" % literal(self.target)
         )
         return [row[0] for row in rows if row[1] in self.names]
 
@@ -614,8 +628,8 @@ class TablesRestorer(_Base):
         """Every foreign key from or to the tables, row by row. EngineError when one leads nowhere."""
         names = ", ".join(literal(name) for name in self.names)
         rows = self.client.rows(
-            "SELECT constraint_schema, constraint_name, table_schema, table_name, referenced_table_schema, referenced_table_name, column_name, "
-            "referenced_column_name FROM information_schema.key_column_usage WHERE referenced_table_name IS NOT NULL "
+            "SELECT constraint_schema, constraint_name, table_schema, table_name, referenced_table_schema, referenced_table_name, "
+            "column_name, referenced_column_name FROM information_schema.key_column_usage WHERE referenced_table_name IS NOT NULL "
             "AND ((table_schema = %s AND table_name IN (%s)) OR (referenced_table_schema = %s AND referenced_table_name IN (%s))) "
             "ORDER BY 1, 2, 4, ordinal_position" % (literal(self.target), names, literal(self.target), names)
         )
@@ -675,5 +689,5 @@ class TablesRestorer(_Base):
 
 def trigger_table(text: bytes) -> str:
     """The table that a trigger is on."""
-    found = re.search(rb"\bON\s*((?:`[^`]*`|[^\s`.]+)\s*\.\s*)?(`[^`]*`|[^\s`.]+)\s+FOR\s+EACH\s+ROW\b", text, re.IGNORECASE)
-    return found.group(2).strip(b"`").replace(b"``", b"`").decode("utf-8", "surrogateescape") if found else ""
+    found = _TRIGGER.search(text)
+    return _bare(found.group(6)) if found else ""

@@ -23,7 +23,8 @@ SAMPLE = 256 << 10
 _NAME = rb"`((?:[^`]|``)+)`"
 _INSERT = re.compile(rb"INSERT (?:IGNORE )?INTO " + _NAME + rb"(?: \((?:`(?:[^`]|``)+`(?:, ?)?)+\))? VALUES\s*")
 _TOKEN = re.compile(
-    rb"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|/\*(?!M?!).*?\*/|--[ \t][^\n]*\n|--\n|#[^\n]*\n|;|[^'\"`;/#-]+|[/#-]|(?P<open>['\"`])",
+    rb"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|"
+    rb"/\*(?!M?!).*?\*/|--[ \t][^\n]*\n|--\n|#[^\n]*\n|;|[^'\"`;/#-]+|[/#-]|(?P<open>['\"`])",
     re.DOTALL,
 )
 #: What a token begins with in which a backslash is none to the client: a text, a name, a comment.

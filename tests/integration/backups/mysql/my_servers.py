@@ -1,6 +1,7 @@
 # Copyright (c) 2026 opsrunner contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# ruff: noqa: E501 - statements read better on one line
 """A MariaDB server of the tests' own, and artifacts made of its databases."""
 
 from __future__ import annotations
