@@ -77,7 +77,7 @@ def send(
             started = time.monotonic()
             done: List[Dict[str, Any]] = []
             try:
-                with backup_sets.locked(backup.root, "copy"):
+                with backup_sets.locked(backup.root, "the copying of %s" % backup.name, lock=backup_sets.COPYING):
                     missing = [found for found in backup_sets.listed(backup.root) if copy.name not in recorded(found.path)]
                     broken = [
                         found.name for found in missing if found.manifest is None or backup_manifest.check_files(found.manifest, found.path)

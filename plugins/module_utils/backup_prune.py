@@ -114,7 +114,8 @@ def _prune(backup: Backup, confirmed: bool, check_mode: bool, clock: Callable[[]
                 os.close(folder)
             won = sum(one.size for one in judged if one.action != "keep")
         else:
-            with backup_sets.locked(backup.root, "the pruning of %s" % backup.name):
+            purpose = "the pruning of %s" % backup.name
+            with backup_sets.locked(backup.root, purpose), backup_sets.locked(backup.root, purpose, lock=backup_sets.COPYING):
                 folder = backup_sets.open_root(backup.root)
                 try:
                     judged, won, failures = _remove(backup, folder, judge(backup, folder, clock()), clock)

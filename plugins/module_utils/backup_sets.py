@@ -21,7 +21,10 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Manifest, Rung
 
+#: Held by who makes, removes, fetches or restores.
 LOCK = ".lock"
+#: Held by who sends sets elsewhere and by who removes them: that may take long, and sets are made meanwhile.
+COPYING = ".lock.copy"
 #: Ending of the name of a set that is being removed.
 REMOVING = ".removing"
 NEWEST, NEWEST_PROVED = "newest", "newest-proved"
@@ -97,19 +100,19 @@ def open_root(root: str) -> int:
 
 
 @contextlib.contextmanager
-def locked(root: str, purpose: str, wait: float = 0.0) -> Iterator[None]:
+def locked(root: str, purpose: str, wait: float = 0.0, lock: str = LOCK) -> Iterator[None]:
     """Work in a root alone: two runs never make, remove or restore there at the same time.
 
     The lock is the kernel's and ends with the process, so that a killed run leaves none behind. ``wait``: seconds to wait for
-    another run's end. Raises BackupError, ``busy`` with who has it.
+    another run's end; ``lock``: the kind of work. Raises BackupError, ``busy`` with who has it.
     """
     import fcntl
 
     folder = open_root(root)
     try:
-        handle = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     except OSError as error:
-        raise BackupError("denied", "%s/%s cannot be opened: %s" % (root, LOCK, error.strerror or error)) from None
+        raise BackupError("denied", "%s/%s cannot be opened: %s" % (root, lock, error.strerror or error)) from None
     finally:
         os.close(folder)
     try:

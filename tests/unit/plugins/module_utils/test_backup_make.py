@@ -330,6 +330,12 @@ def test_a_second_run_says_who_runs(tmp_path):
     assert _names(tmp_path) == []
 
 
+def test_sets_are_made_while_others_are_sent_elsewhere(tmp_path):
+    """That may take longer than a day."""
+    with backup_sets.locked(str(tmp_path), "the copying of app", lock=backup_sets.COPYING):
+        assert _one(backup(tmp_path)).set == NAME
+
+
 def test_too_little_space_is_told_before_anything_is_written(tmp_path, monkeypatch):
     """Less than the newest whole set and a little more."""
     made = _one(backup(tmp_path), at=NOW - 100)

@@ -144,9 +144,10 @@ def test_a_root_that_is_not_there_has_no_sets(tmp_path, place):
     assert (pruned.found["status"], pruned.found["message"], os.listdir(tmp_path)) == ("ok", "backup.prune.nothing", [])
 
 
-def test_nothing_goes_while_another_run_works_there(root):
-    """It says who."""
-    with backup_sets.locked(str(root), "the backup of app"):
+@pytest.mark.parametrize("lock", [backup_sets.LOCK, backup_sets.COPYING])
+def test_nothing_goes_while_another_run_works_there(root, lock):
+    """It says who: one that makes sets, or one that sends them elsewhere."""
+    with backup_sets.locked(str(root), "the backup of app", lock=lock):
         pruned = _run(root)
     assert _there(root) == NAMES
     assert (pruned.found["status"], pruned.changed) == ("warning", False)
