@@ -68,7 +68,8 @@ def signals() -> Iterator[Asked]:
     try:
         with contextlib.suppress(ValueError):  # not in the main thread: nobody sends it signals
             for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-                before[number] = signal.signal(number, asked.came)
+                if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                    before[number] = signal.signal(number, asked.came)
         yield asked
     finally:
         for known, handler in before.items():
