@@ -1,0 +1,263 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""OpenSearch: what is in a snapshot is what is restored, and a restore can be taken back from wherever it stopped."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+
+import pytest
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream, engine_opensearch
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Stored, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_opensearch import Client, OpensearchEngine
+
+ENGINE = OpensearchEngine()
+MAPPING = {"properties": {"name": {"type": "keyword"}, "값": {"type": "text"}, "at": {"type": "date"}, "where": {"type": "geo_point"}}}
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A scratch folder."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir(mode=0o700)
+    return Work(str(scratch))
+
+
+@pytest.fixture
+def client(server):
+    """An empty server."""
+    client = Client(server)
+    _clear(client)
+    yield client
+    _clear(client)
+
+
+def _clear(client):
+    for index in client.ask("GET", "/*?expand_wildcards=all"):
+        client.delete(index)
+
+
+def _fill(client):
+    settings = {"number_of_shards": 2, "number_of_replicas": 0}
+    aliases = {"people": {}, "anns": {"filter": {"term": {"name": "ann"}}}}
+    client.ask("PUT", "/users", {"settings": settings, "mappings": MAPPING, "aliases": aliases})
+    client.ask("PUT", "/empty", {"settings": {"number_of_replicas": 0}})
+    client.ask("PUT", "/%EC%BD%94%EB%93%9C", {"settings": {"number_of_replicas": 0}})
+    for number in range(25):
+        document = {
+            "name": "ann" if number % 2 else "bob",
+            "값": "유니코드 %d" % number,
+            "at": "2026-01-31T04:05:06Z",
+            "deep": {"a": [1, None]},
+        }
+        client.ask("PUT", f"/users/_doc/{number}", document)
+    client.ask("PUT", "/%EC%BD%94%EB%93%9C/_doc/1?refresh=true", {"big": "x" * 1_000_000})
+    client.ask("PUT", "/_index_template/shop", {"index_patterns": ["shop-*"], "template": {"settings": {"number_of_replicas": 0}}})
+    client.ask("POST", "/_refresh")
+
+
+def _content(client):
+    """Documents, mappings, aliases and whether it can be written to, by index."""
+    found = {}
+    for name, told in client.indices().items():
+        hits = client.ask("POST", f"/{engine_opensearch._path(name)}/_search", {"size": 1000, "version": False})["hits"]["hits"]
+        documents = sorted((hit["_id"], str(hit["_source"])) for hit in hits)
+        found[name] = (documents, told["mappings"], told["aliases"], engine_opensearch._blocked(told))
+    return found
+
+
+def _back_up(spec, work, tmp_path, name="20260131T040506Z"):
+    folder = tmp_path / "root" / name
+    folder.mkdir(parents=True)
+    path = str(folder / "search.tar.zst")
+    with ENGINE.dump(spec, work) as dump:
+        written = backup_stream.write(dump.source, path, tap=dump.tap)
+        told = dump.finish()
+    artifact = Artifact(
+        "opensearch", "search.tar.zst", written.size, written.sha256, told.tool, 0.0, 0.0, None, told.server_version,
+        told.counts, "search", "zstd", None, told.samples, told.source,
+    )  # fmt: skip
+    return artifact, Stored(path)
+
+
+def _destroy(client):
+    client.delete("users")
+    client.ask("PUT", "/users/_doc/present?refresh=true", {"other": 1})
+    client.ask("POST", "/_aliases", {"actions": [{"add": {"index": "users", "alias": "now"}}]})
+    client.delete("empty")
+    client.ask("PUT", "/other/_doc/1?refresh=true", {"not": "in the backup"})
+    client.ask("DELETE", "/_index_template/shop")
+
+
+def _nothing_is_left(client, server):
+    assert [name for name in client.ask("GET", "/*?expand_wildcards=all") if name.startswith("opsrunner-")] == []
+    assert client.ask("GET", "/_snapshot") == {} and os.listdir(server["repository_path"]) == []
+
+
+def test_round_trip(server, client, work, tmp_path):
+    """Documents, mappings, aliases, templates: equal after a restore; taken back, what was there is there."""
+    _fill(client)
+    before = _content(client)
+    artifact, stored = _back_up(server, work, tmp_path)
+    assert artifact.counts == {"documents.users": 25, "documents.empty": 0, "documents.코드": 1}
+    _nothing_is_left(client, server)
+    ENGINE.read_through(artifact, stored, work)
+    drilled = ENGINE.drill(server, artifact, stored, work)
+    assert drilled.counts == artifact.counts and drilled.samples == artifact.samples and len(artifact.samples) == 3
+    _nothing_is_left(client, server)
+    _destroy(client)
+    present = _content(client)
+
+    with ENGINE.restorer(server, artifact, stored, Request("R1"), work) as restorer:
+        restorer.check()
+        assert restorer.stage() == artifact.counts
+        assert _content(client) == present
+        restorer.swap()
+        restorer.swap()
+        restorer.finish()
+        assert restorer.count() == artifact.counts
+        assert _content(client) == {**before, "other": present["other"]}
+        assert client.ask("GET", "/_index_template/shop")["index_templates"][0]["name"] == "shop"
+        assert restorer.aside() == ["opsrunner-r1-old-users", "opsrunner-r1-old-코드"]
+        restorer.unswap()
+        restorer.unswap()
+        restorer.unstage()
+        assert _content(client) == present
+        _nothing_is_left(client, server)
+        restorer.stage()
+        restorer.swap()
+        restorer.unstage()
+        restorer.discard()
+        assert _content(client) == {**before, "other": present["other"]}
+        _nothing_is_left(client, server)
+
+
+def test_a_part(server, client, work, tmp_path):
+    """Only the index asked for; one that is not there is told with the nearest."""
+    _fill(client)
+    artifact, stored = _back_up({**server, "indices": ["us*", "empty"]}, work, tmp_path)
+    assert sorted(artifact.counts) == ["documents.empty", "documents.users"]
+    _destroy(client)
+    with ENGINE.restorer(server, artifact, stored, Request("p1", ("users",)), work) as restorer:
+        assert restorer.stage() == {"documents.users": 25}
+        restorer.swap()
+        assert restorer.count() == {"documents.users": 25}
+        assert not client.exists("empty")
+        restorer.discard()
+        restorer.unstage()
+    with pytest.raises(EngineError, match="did you mean users"):
+        ENGINE.restorer(server, artifact, stored, Request("p2", ("user",)), work)
+    with pytest.raises(EngineError, match="no index nothing"), ENGINE.dump({**server, "indices": ["nothing"]}, work):
+        pass
+
+
+def test_an_empty_server(server, client, work, tmp_path):
+    """Nothing is a backup too."""
+    artifact, stored = _back_up(server, work, tmp_path)
+    assert artifact.counts == {}
+    ENGINE.read_through(artifact, stored, work)
+    assert ENGINE.drill(server, artifact, stored, work).counts == {}
+
+
+def test_an_index_that_is_written_to_meanwhile_is_counted_in_the_snapshot(server, client, work, tmp_path, monkeypatch):
+    """The counts are of what was saved."""
+    _fill(client)
+    real = engine_opensearch._snapshot
+
+    def late(*words):
+        real(*words)
+        client.ask("PUT", "/users/_doc/late?refresh=true", {"name": "late"})
+
+    monkeypatch.setattr(engine_opensearch, "_snapshot", late)
+    artifact, stored = _back_up(server, work, tmp_path)
+    assert client.count("users") == 26 and artifact.counts["documents.users"] == 25
+    assert ENGINE.drill(server, artifact, stored, work).counts == artifact.counts
+    _nothing_is_left(client, server)
+
+
+def test_damage_is_found(server, client, work, tmp_path):
+    """A cut archive, one without the snapshot's own files, names that lead out."""
+    _fill(client)
+    artifact, stored = _back_up(server, work, tmp_path)
+    with backup_stream.read(stored.path) as stream:
+        plain = stream.read()
+    artifact = artifact._replace(compression="none")
+
+    def judged(data):
+        (tmp_path / "bad").write_bytes(data)
+        with pytest.raises(EngineError) as caught:
+            ENGINE.read_through(artifact, Stored(str(tmp_path / "bad")), work)
+        return caught.value.code
+
+    assert judged(plain[: len(plain) // 2]) == "damaged" and judged(b"") == "damaged" and judged(plain[:1024]) == "damaged"
+    for name, kind in (("../out", tarfile.REGTYPE), ("/out", tarfile.REGTYPE), ("link", tarfile.SYMTYPE), ("device", tarfile.CHRTYPE)):
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w") as archive:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc/passwd"
+            archive.addfile(member)
+        assert judged(made.getvalue()) == "unsafe"
+        with pytest.raises(EngineError):
+            ENGINE.drill(server, artifact, Stored(str(tmp_path / "bad")), work)
+    _nothing_is_left(client, server)
+
+
+def test_a_restore_stopped_at_any_step_can_be_taken_back(server, client, work, tmp_path, monkeypatch):
+    """Before each change that swap asks for: after unswap everything is as it was, whether that was stopped too or not."""
+    client.ask("PUT", "/a", {"settings": {"number_of_replicas": 0}, "aliases": {"x": {}}})
+    client.ask("PUT", "/a/_doc/1?refresh=true", {"v": 1})
+    client.ask("PUT", "/b/_doc/1?refresh=true", {"v": 1})
+    artifact, stored = _back_up(server, work, tmp_path)
+    client.ask("PUT", "/a/_doc/2?refresh=true", {"v": 2})
+    client.delete("b")
+    present = _content(client)
+    real = Client.ask
+    left = [0]
+
+    def counted(self, method, path, *rest, **options):
+        if method in ("PUT", "DELETE"):
+            if left[0] == 0:
+                raise EngineError("unreachable", "the test has cut the line")
+            left[0] -= 1
+        return real(self, method, path, *rest, **options)
+
+    def stopped(action, after):
+        monkeypatch.setattr(Client, "ask", counted)
+        left[0] = after
+        try:
+            action()
+        except EngineError:
+            return True
+        finally:
+            monkeypatch.setattr(Client, "ask", real)
+        return False
+
+    with ENGINE.restorer(server, artifact, stored, Request("k1"), work) as restorer:
+        restorer.stage()
+        after = 0
+        while stopped(restorer.swap, after):
+            if after % 3 == 0:
+                for undo in range(0, 10, 3):
+                    stopped(restorer.unswap, undo)
+            restorer.unswap()
+            assert _content(client) == present, after
+            assert restorer.aside() == []
+            after += 1
+        assert after > 10
+        restorer.unswap()
+        assert _content(client) == present
+
+
+def test_no_secret_is_told(server, work):
+    """A server that refuses, and one that is not there."""
+    spec = {**server, "user": "me", "password": "sEcr3t", "url": "http://127.0.0.1:1"}
+    with pytest.raises(EngineError) as caught:
+        ENGINE.reach(spec, work)
+    assert caught.value.code == "unreachable" and "sEcr3t" not in str(caught.value)
+    with pytest.raises(EngineError, match="is not there"):
+        ENGINE.reach({**server, "repository_path": "/nowhere"}, work)
