@@ -239,7 +239,7 @@ FAULTS = [
         "mv /backup/daily /backup/elsewhere",
         {"backup.daily.age": "critical"},
         keeps=("/backup",),
-        gone=frozenset({"backup.daily.complete", "backup.daily.size", "backup.daily.space", "backup.daily.verified"}),
+        gone=frozenset(f"backup.daily.{what}" for what in ("complete", "copies", "drill", "ledger", "size", "space", "verified")),
     ),
     Fault(
         "an artifact of the newest backup is cut short",
@@ -284,6 +284,28 @@ FAULTS = [
         "logcaster",
         "rm /backup/daily/*/verified.json",
         {"backup.daily.verified": "warning"},
+        keeps=("/backup",),
+    ),
+    Fault(
+        "no copy off the host for two days",
+        "logcaster",
+        "for set in $(ls -d /backup/daily/2* | tail -n 2); do rm $set/copies.json; done",
+        {"backup.daily.copies": "warning"},
+        keeps=("/backup",),
+        says="backup-server",
+    ),
+    Fault(
+        "the last trial restore was two months ago",
+        "logcaster",
+        f"{SETUP} drilled /backup/daily 1500",
+        {"backup.daily.drill": "warning"},
+        keeps=("/backup",),
+    ),
+    Fault(
+        "somebody has edited the ledger of backups",
+        "logcaster",
+        """sed -i 's/"previous": ""/"previous": "0"/' /backup/daily/ledger.jsonl""",
+        {"backup.daily.ledger": "critical"},
         keeps=("/backup",),
     ),
     # -- LogCaster: logs

@@ -6,6 +6,7 @@
 setup.py logcaster|simplers|shop|vault
 setup.py cert FOLDER NAMES FROM_DAYS TO_DAYS    issue a certificate, valid between these days from now
 setup.py backup ROOT AGE_HOURS [SIZE]           make one backup set
+setup.py drilled ROOT AGE_HOURS                 a ledger with a trial restore as old as that
 setup.py archive ROOT AGE_HOURS [SIZE]          make one compressed dump
 setup.py lines FILE COUNT SPAN TEMPLATE         append lines to a log, spread over the last SPAN seconds; @utc@, @plain@,
                                                 @clf@ and @n@ in them become the time and the number
@@ -148,9 +149,18 @@ def backup(root: str, age: float, size: int = 200_000) -> Path:
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
     (folder / "verified.json").write_text(json.dumps({"schema": 1, "rungs": [{"rung": 3, "at": manifest["end"]}]}))
+    copy = {"name": "backup-server", "at": manifest["end"], "objects": 4, "bytes": sum(item["size"] for item in artifacts)}
+    (folder / "copies.json").write_text(json.dumps({"schema": 1, "copies": [copy]}))
     for path in [*folder.iterdir(), folder]:
         os.utime(path, (made, made))
     return folder
+
+
+def drilled(root: str, age: float) -> None:
+    """A ledger that tells of one trial restore, ``age`` seconds ago."""
+    name = min(path.name for path in Path(root).glob("2*"))
+    line = {"at": utc(time.time() - age), "what": "drilled", "set": name, "passed": True, "rung": 5, "rto": 2.5, "rpo": 60, "previous": ""}
+    (Path(root) / "ledger.jsonl").write_text(json.dumps(line) + "\n")
 
 
 def archive(root: str, age: float, size: int = 200_000) -> Path:
@@ -214,6 +224,7 @@ def logcaster() -> None:
     logcaster_logs()
     for hours in (2, 26, 50, 74, 98):
         backup("/backup/daily", hours * HOUR)
+    drilled("/backup/daily", 90 * HOUR)
     start("logcaster", "logcaster-api", "logcaster-stream", "logcaster-gateway")
 
 
@@ -378,6 +389,8 @@ def main(words: list[str]) -> None:
         certificate(words[1], words[2].split(","), float(words[3]), float(words[4]))
     elif words[0] == "lines":
         lines(words[1], int(words[2]), float(words[3]), words[4])
+    elif words[0] == "drilled":
+        drilled(words[1], float(words[2]) * HOUR)
     elif words[0] in ("backup", "archive"):
         made = {"backup": backup, "archive": archive}[words[0]]
         print(made(words[1], float(words[2]) * HOUR, *map(int, words[3:4])))
