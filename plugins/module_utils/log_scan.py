@@ -30,6 +30,8 @@ _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _CONTROLS = tuple(bytes((code,)) for code in (*range(10), *range(11, 32), 0x5C))
 
 MAX_TEMPLATES = 16
+#: Distinct pieces of a template that are remembered.
+_KNOWN = 5000
 #: Start of each minute by its text; None where that is no time.
 _Starts = Dict[bytes, Optional[float]]
 #: Lines read one by one before a template is made of every shape that comes again.
@@ -137,7 +139,7 @@ class Template:
         self.time = 0
         #: Groups that hold slots, and of each: its place among them, how to find the slots in it, and which they are.
         self.piece_groups: List[int] = []
-        self.piece_slots: List[Tuple[int, Optional[re.Pattern[bytes]], Tuple[int, ...]]] = []
+        self.piece_slots: List[Tuple[int, Optional[re.Pattern[bytes]], Sequence[Tuple[int, ...]]]] = []
         self.numbers: List[Tuple[int, int, bool]] = []
         self.message = 0
         self.id = 0
@@ -169,7 +171,7 @@ class Template:
         found = self.group(outer)
         self.piece_groups.append(self.groups)
         compiled = None if inner is None else re.compile(inner.encode("utf-8"), re.ASCII)
-        self.piece_slots += [(place, compiled, (number + 1, *targets)) for number, targets in enumerate(slots)]
+        self.piece_slots.append((place, compiled, tuple(slots)))
         return found
 
     def group(self, pattern: str) -> str:
@@ -705,7 +707,7 @@ class Scanner:
         else:
             if group not in template.piece_groups:
                 template.piece_groups.append(group)
-            template.piece_slots.append((template.piece_groups.index(group), None, (1, int(name[4:]))))
+            template.piece_slots.append((template.piece_groups.index(group), None, ((int(name[4:]),),)))
 
     def _text_template(self, text: str) -> Optional[Tuple[str, Template]]:
         found = self.pattern.fullmatch(text) if self.pattern is not None else None
@@ -783,21 +785,22 @@ class Scanner:
         """What follows from the pieces of a line; None when a piece is not what it must be (only quick templates take such)."""
         if key in template.known:
             return template.known[key]
-        if len(template.known) > 50000:
+        if len(template.known) > _KNOWN:
             template.known.clear()
         raws = key if len(template.piece_groups) > 1 else (key,)
         slots: List[Optional[str]] = [None] * len(self._slot_names)
         known: Optional[Facts] = None
-        for place, inner, (number, *targets) in template.piece_slots:
-            raw = raws[place]
-            if inner is not None and raw is not None:
-                match = inner.fullmatch(raw)
+        for place, inner, targets in template.piece_slots:
+            found: Sequence[Optional[bytes]] = (raws[place],)
+            if inner is not None and raws[place] is not None:
+                match = inner.fullmatch(raws[place])
                 if match is None:
                     break
-                raw = match.group(number)
-            text = _short(self._text_of(raw))
-            for target in targets:
-                slots[target] = text
+                found = match.groups()
+            for raw, same in zip(found, targets):
+                text = _short(self._text_of(raw))
+                for target in same:
+                    slots[target] = text
         else:
             known = self.tally.facts(tuple(slots))
         template.known[key] = known

@@ -25,7 +25,7 @@ SAMPLES = 3
 SPANS_LIMIT = 5000
 #: What stands between the values of a joint count (``function+status``).
 JOINT = " | "
-_JOINT_LIMIT = 20000
+_JOINT_LIMIT = 8000
 _DIGITS = str.maketrans("123456789", "000000000")
 _PENDING_LIMIT = 8192
 
@@ -91,18 +91,18 @@ class Tally:
         self.samples: List[str] = []
         self.patterns = {pattern.name: PatternTally() for pattern in spec.patterns}
         self.formats: Counter[str] = Counter()
-        self._facts: Dict[Slots, Facts] = {}
+        self._judged: Dict[Slots, Tuple[bool, Optional[str]]] = {}
 
     def facts(self, slots: Slots) -> Facts:
-        """Whether slots are those of an error, remembered."""
-        found = self._facts.get(slots)
+        """Whether slots are those of an error: level and status tell, and are remembered."""
+        pair = slots[:2]
+        found = self._judged.get(pair)
         if found is None:
-            if len(self._facts) > _JOINT_LIMIT:
-                self._facts.clear()
-            level = self.level(slots[0])
-            error = level in self.spec.error_levels or self.is_error_status(slots[1])
-            found = self._facts[slots] = Facts(slots, error, level)
-        return found
+            if len(self._judged) > _JOINT_LIMIT:
+                self._judged.clear()
+            level = self.level(pair[0])
+            found = self._judged[pair] = (level in self.spec.error_levels or self.is_error_status(pair[1]), level)
+        return Facts(slots, *found)
 
     def level(self, text: Optional[str]) -> Optional[str]:
         """The level's one name."""
@@ -299,19 +299,19 @@ class Tally:
 
     def _settle(self) -> None:
         base = self._base
-        for slots, times in self.keys.items():
-            facts = self.facts(slots)
+        for (level_text, status), times in _grouped(self.keys, (0, 1)).items():
+            level = self.level(level_text)
             base["records"] += times
-            if facts.level is not None:
-                _add(self._joint, "\x00level", facts.level, times)
+            if level is not None:
+                _add(self._joint, "\x00level", level, times)
                 base["leveled"] += times
-                base["level_errors"] += times if facts.level in self.spec.error_levels else 0
-            if slots[1] is not None:
-                _add(self._joint, "\x00status", slots[1][:VALUE_LIMIT], times)
+                base["level_errors"] += times if level in self.spec.error_levels else 0
+            if status is not None:
+                _add(self._joint, "\x00status", status[:VALUE_LIMIT], times)
                 base["statused"] += times
-                base["status_errors"] += times if self.is_error_status(slots[1]) else 0
-            for key in self.spec.count_by:
-                values = [slots[2 + self.counted.index(name)] for name in key]
+                base["status_errors"] += times if self.is_error_status(status) else 0
+        for key in self.spec.count_by:
+            for values, times in _grouped(self.keys, [2 + self.counted.index(name) for name in key]).items():
                 if any(value is not None for value in values):
                     text = JOINT.join("-" if value is None else value for value in values)
                     _add(self._joint, "+".join(key), log_signatures.mask(text)[:VALUE_LIMIT], times)
@@ -414,6 +414,15 @@ def _keep(heap: List[Any], item: Any, size: int) -> None:
         heapq.heappush(heap, item)
     elif heap and item > heap[0]:
         heapq.heapreplace(heap, item)
+
+
+def _grouped(counts: Dict[Slots, int], places: Sequence[int]) -> Dict[Slots, int]:
+    """Counts by the slots at some places."""
+    found: Dict[Slots, int] = {}
+    for slots, times in counts.items():
+        some = tuple([slots[place] for place in places])
+        found[some] = found.get(some, 0) + times
+    return found
 
 
 def _add(counters: Dict[str, Counter[str]], name: str, value: str, times: int) -> None:
