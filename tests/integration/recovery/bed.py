@@ -60,6 +60,8 @@ class Bed:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.lab = hosts.Lab(folder / "lab")
+        self.containers_conf = hosts.HERE / "containers.conf"
+        self.backed_up: set[str] = set()
 
     def up(self) -> None:
         """Start the hosts; let those with data reach the one for copies."""
@@ -78,23 +80,28 @@ class Bed:
             }
             (self.folder / f"{system}.json").write_text(json.dumps({"all": {"hosts": {host: variables}}}))
 
-    def run(self, system: str, runbook: str, *options: str, **variables: Any) -> Outcome:
-        """Run ``python -m opsrunner RUNBOOK`` on a system."""
-        state = self.folder / f"state-{system}"
+    def start(self, system: str, runbook: str, *options: str, **variables: Any) -> subprocess.Popen[str]:
+        """Start ``python -m opsrunner RUNBOOK`` on a system."""
         environment = {
             **os.environ,
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "OPSRUNNER_STATE": str(state),
+            "OPSRUNNER_STATE": str(self.folder / f"state-{system}"),
             "PYTHONPATH": str(ROOT / "src"),
         }
-        before = set(state.glob("runs/*/run.json"))
         more = ["-e", json.dumps(variables)] if variables else []
         inventories = ["-i", str(self.lab.inventory(system)), "-i", str(self.folder / f"{system}.json")]
         command = [sys.executable, "-m", "opsrunner", runbook, "-i", str(INVENTORIES[system]), *options, *more, "--", *inventories]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def run(self, system: str, runbook: str, *options: str, **variables: Any) -> Outcome:
+        """Run it to its end."""
+        state = self.folder / f"state-{system}"
+        before = set(state.glob("runs/*/run.json"))
+        with self.start(system, runbook, *options, **variables) as process:
+            said, _nothing = process.communicate(timeout=RUN_SECONDS)
         made = sorted(set(state.glob("runs/*/run.json")) - before)
         record = json.loads(made[-1].read_text(encoding="utf-8")) if made else None
-        return Outcome(done.returncode, done.stdout + done.stderr, record)
+        return Outcome(process.returncode, said, record)
 
     def on(self, system: str, script: str) -> str:
         """Run a shell script on a system's host as root."""
