@@ -643,9 +643,12 @@ def _scratch_server(server: str, folder: str, databases: int, size: int, work: W
         process = subprocess.Popen(
             started.argv, env=started.env, cwd=started.cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
         )
+        # Addresses of sockets have 107 bytes at most, paths of scratch places may have more.
+        handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            yield from _when_loaded(process, os.path.join(folder, "redis.sock"), log, _patience(size))
+            yield from _when_loaded(process, "/proc/self/fd/%d/redis.sock" % handle, log, _patience(size))
         finally:
+            os.close(handle)
             process.kill()  # it has nothing to save
             process.wait()
 
