@@ -20,6 +20,7 @@ from opsrunner.errors import RefusalError
 
 if TYPE_CHECKING:
     from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+        backup_ledger,
         backup_make,
         backup_manifest,
         backup_options,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         findings,
         managed_files,
         options,
+        restore_drill,
         schedule_jobs,
     )
     from ansible_collections.opsrunner.runbook.plugins.plugin_utils import (
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "backup_ledger",
     "backup_make",
     "backup_manifest",
     "backup_options",
@@ -62,6 +65,7 @@ __all__ = [
     "report_model",
     "report_terminal",
     "reports",
+    "restore_drill",
     "run_arguments",
     "run_diff",
     "run_index",
@@ -74,6 +78,7 @@ __all__ = [
 NAME = "opsrunner.runbook"
 _PACKAGE = "ansible_collections.opsrunner.runbook"
 _MODULE_UTILS = (
+    "backup_ledger",
     "backup_make",
     "backup_manifest",
     "backup_options",
@@ -82,6 +87,7 @@ _MODULE_UTILS = (
     "findings",
     "managed_files",
     "options",
+    "restore_drill",
     "schedule_jobs",
 )
 
