@@ -90,7 +90,20 @@ class Bed:
         }
         more = ["-e", json.dumps(variables)] if variables else []
         inventories = ["-i", str(self.lab.inventory(system)), "-i", str(self.folder / f"{system}.json")]
-        command = [sys.executable, "-m", "opsrunner", runbook, "-i", str(INVENTORIES[system]), *options, *more, "--", *inventories]
+        command = [
+            sys.executable,
+            "-m",
+            "opsrunner",
+            runbook,
+            "-i",
+            str(INVENTORIES[system]),
+            "--limit",
+            HOSTS[system],
+            *options,
+            *more,
+            "--",
+            *inventories,
+        ]
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def run(self, system: str, runbook: str, *options: str, **variables: Any) -> Outcome:
