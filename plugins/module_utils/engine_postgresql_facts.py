@@ -302,8 +302,9 @@ def properties(database_facts: Mapping[str, Any], name: str) -> List[str]:
     return told
 
 
-def creation(database_facts: Mapping[str, Any], name: str, version: int, locale: bool = True) -> str:
-    """The statement that makes an empty database like the one told. ``locale`` False: with the one that is everywhere."""
+def creation(database_facts: Mapping[str, Any], name: str, version: int, locale: bool = True, tablespace: bool = False) -> str:
+    """The statement that makes an empty database like the one told. ``locale`` False: with the one that is everywhere;
+    ``tablespace``: in the same one."""
     words = ["CREATE DATABASE %s TEMPLATE template0 ENCODING %s" % (quote(name), literal(database_facts["encoding"]))]
     provider = database_facts.get("provider", "c") if version >= 150000 else "c"
     if locale:
@@ -315,4 +316,6 @@ def creation(database_facts: Mapping[str, Any], name: str, version: int, locale:
             words.append("LOCALE_PROVIDER libc")
     else:
         words.append("LC_COLLATE 'C' LC_CTYPE 'C'")
+    if tablespace and database_facts.get("tablespace"):
+        words.append("TABLESPACE %s" % quote(database_facts["tablespace"]))
     return " ".join(words)

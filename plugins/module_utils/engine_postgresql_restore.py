@@ -290,11 +290,12 @@ def drop(client: Client, maintenance: str, name: str) -> None:
     client.run(maintenance, "DROP DATABASE IF EXISTS %s" % quote(name), hurried=False)
 
 
-def _create(client: Client, maintenance: str, like: Mapping[str, Any], name: str, version: int, anywhere: bool = False) -> None:
+def _create_anywhere(client: Client, maintenance: str, like: Mapping[str, Any], name: str, version: int) -> None:
+    """A database for a drill; on a host that has not the locale, with another one."""
     try:
         client.run(maintenance, facts.creation(like, name, version), hurried=False)
     except EngineError as error:
-        if not anywhere or "locale" not in str(error).lower():
+        if "locale" not in str(error).lower():
             raise
         client.work.warn("the locale %s is not on this host: texts are sorted by their bytes in the drill" % like.get("collate"))
         client.run(maintenance, facts.creation(like, name, version, locale=False), hurried=False)
@@ -359,7 +360,8 @@ def scratch_database(client: Client, artifact: Artifact, stored: Stored, work: W
                 drop(client, maintenance, row["name"])
                 holder.ask("SELECT pg_advisory_unlock" + lock)
         try:
-            _create(client, maintenance, source or {"encoding": "UTF8"}, name, version, anywhere=True)
+            like = source if source.get("encoding") else {"encoding": "UTF8", "collate": "C", "ctype": "C"}
+            _create_anywhere(client, maintenance, like, name, version)
             yield name
         finally:
             drop(client, maintenance, name)
@@ -475,6 +477,13 @@ class _Base(Restorer):
     def needs(self) -> List[Tuple[str, int]]:
         """Space for a second copy, where the server's folder is ours to see."""
         folder = data_folder(self.client, self.maintenance)
+        if folder:
+            with contextlib.suppress(EngineError):
+                rows = self.client.rows(
+                    self.maintenance,
+                    "SELECT pg_tablespace_location(dattablespace) AS path FROM pg_database WHERE datname = %s" % literal(self.target),
+                )
+                folder = rows[0]["path"] if rows and rows[0]["path"] else folder
         return [(folder, space_needed(self.artifact))] if folder else []
 
     def check(self) -> None:
@@ -493,10 +502,16 @@ class _Base(Restorer):
         """A database of the artifact's content beside the present one."""
         drop(self.client, self.maintenance, self.new)
         version = preflight(self.client, self.artifact, self.maintenance)
+        present = self._present() or {}
         like = dict(self.artifact.source)
         if not like.get("encoding"):
-            like = self._present() or {"encoding": "UTF8", "collate": "C", "ctype": "C"}
-        _create(self.client, self.maintenance, like, self.new, version)
+            like = dict(present or {"encoding": "UTF8", "collate": "C", "ctype": "C"})
+        like["tablespace"] = present.get("tablespace") or like.get("tablespace")
+        there = {row["name"] for row in self.client.rows(self.maintenance, "SELECT spcname AS name FROM pg_tablespace")}
+        if like["tablespace"] and like["tablespace"] not in there:
+            self.work.warn("there is no tablespace %s on this server: %s goes to the usual one" % (like["tablespace"], self.target))
+            like["tablespace"] = None
+        self.client.run(self.maintenance, facts.creation(like, self.new, version, tablespace=True), hurried=False)
         load(self.client, self.new, self.artifact, self.stored, self.work)
 
     def _present(self) -> Optional[Dict[str, Any]]:
