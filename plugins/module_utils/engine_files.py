@@ -33,6 +33,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine im
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Command
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files_listing import (
+    BLOCKS,
     ArchiveLimits,
     ArchiveProblem,
     Checked,
@@ -132,7 +133,7 @@ class FilesEngine(Engine):
             handle = os.open(names_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             with open(handle, "wb") as file:
                 file.write(b"".join(os.fsencode(name) + b"\0" for name in names))
-            words = ["tar", "-c", "-f", "-", "-vv", "--index-file=" + index, *_CREATE]
+            words = ["tar", "-c", "-b", BLOCKS, "-f", "-", "-vv", "--index-file=" + index, *_CREATE]
             words += ["--one-file-system"] if spec.get("one_file_system") else []
             words += _excluded(spec.get("exclude", ()), _own_folder(names, work))
             words += ["-C", base, "--null", "--verbatim-files-from", "-T", names_file]
@@ -429,7 +430,7 @@ def _unpack(
     handle = os.open(names_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with open(handle, "wb") as file:
         file.write(b"".join(os.fsencode(name) + b"\0" for name in names))
-    words = ["tar", "-x", "-f", "-", *_EXTRACT, "--same-owner" if os.geteuid() == 0 else "--no-same-owner"]
+    words = ["tar", "-x", "-B", "-b", BLOCKS, "-f", "-", *_EXTRACT, "--same-owner" if os.geteuid() == 0 else "--no-same-owner"]
     words += ["--strip-components=%d" % strip, "--anchored"]
     words += ["--exclude=" + os.fsdecode(name) for name in without]
     words += ["--null", "--verbatim-files-from", "-T", names_file]

@@ -21,6 +21,8 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places im
 
 #: Kinds of what is wrong, the worse ones first: an archive with ``damaged`` or ``bomb`` cannot be read to its end at all.
 CODES = ("damaged", "bomb", "path", "link", "device", "setuid", "duplicate", "kind")
+#: Blocks of 512 bytes that tar reads and writes at a time: as much as a pipe takes.
+BLOCKS = "128"
 #: More than these are not told one by one.
 _TOLD = 20
 #: What a foreign archive may hold for each byte of its file; data that is worth a backup does not go beyond it.
@@ -61,7 +63,8 @@ class _Enough(Exception):  # noqa: N818 - no failure of ours
 
 def listing_command(file: str = "-", *more: str) -> Command:
     """The command that lists an archive as :class:`Listing` reads it."""
-    return command("tar", "-t", "-v", "-P", "--numeric-owner", "--quoting-style=c", "-f", file, *more, env={"TZ": "UTC"})
+    words = ("-t", "-v", "-P", "-B", "-b", BLOCKS, "--numeric-owner", "--quoting-style=c", "-f", file)
+    return command("tar", *words, *more, env={"TZ": "UTC"})
 
 
 class Crossing(NamedTuple):

@@ -310,7 +310,7 @@ def test_damaged_archives_are_found(bench: Bench, tmp_path: Path) -> None:
     trees.plant(data, sparse=1 << 20)
     artifact, stored = bench.make("none", paths=[str(data)])
     whole = Path(stored.path).read_bytes()
-    for kept in range(0, len(whole) - 10240, 3 * 512):  # cut at members and within them
+    for kept in range(0, len(whole.rstrip(b"\0")), 3 * 512):  # cut at members and within them
         Path(stored.path).write_bytes(whole[:kept])
         with pytest.raises((EngineError, StreamError)):
             bench.engine.read_through(artifact, stored, bench.work())
