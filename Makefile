@@ -129,6 +129,10 @@ bench-probes: $(VENV)/.dev
 bench-logs: $(VENV)/.dev
 	@$(BIN)/python tests/bench/logs/bench.py
 
+## bench-backup: making and verifying a set against tar, restic and borg
+bench-backup: $(VENV)/.dev
+	@$(BIN)/python tests/bench/backup/bench.py
+
 ## bench-imports: what each module costs before it does any work
 bench-imports: $(VENV)/.dev
 	@$(BIN)/python tests/bench/imports/bench.py
