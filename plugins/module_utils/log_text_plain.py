@@ -106,7 +106,7 @@ class Plain(Frames):
             times = self._find(kept)
             if len(times) < lines:
                 others += self._others(kept)
-            if len(times) * 2 < lines + len(others):
+            if len(times) * 8 < lines + len(others):
                 self._find, self._pause = None, PAUSE
                 return data
             if not self._count_times(times):

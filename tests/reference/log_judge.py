@@ -25,7 +25,6 @@ COUNTS = {
     "common": ["address"],
     "batch": ["logger+level"],
     "nginx_error": ["level"],
-    "syslog": ["program"],
 }
 PATTERNS = {
     "done": "BATCH PROCESS COMPLETED SUCCESSFULLY",
