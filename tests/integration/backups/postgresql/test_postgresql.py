@@ -363,7 +363,7 @@ def test_a_full_disk_leaves_the_present_data_as_it_is(server: Server, tmp_path: 
             shutil.chown(inner, server.user)
         server.sql("postgres", f"CREATE TABLESPACE small_disk LOCATION '{inner}'")
         server.sql("postgres", "CREATE DATABASE tight TEMPLATE template0 TABLESPACE small_disk")
-        server.sql("tight", "CREATE TABLE t AS SELECT g, md5(g::text) || repeat('x', 900) AS t FROM generate_series(1, 22000) g")
+        server.sql("tight", "CREATE TABLE t AS SELECT g, md5(g::text) || repeat('x', 900) AS t FROM generate_series(1, 28000) g")
         made = make_set(server.spec("tight"), tmp_path / "set")
         before = server.text("tight")
         with restore(made, "d1", tmp_path / "work") as restorer:
