@@ -201,12 +201,12 @@ def look(root: str, name: str) -> SetFolder:
     with contextlib.suppress(OSError, backup_manifest.ManifestError):
         verified = backup_manifest.read_file(os.path.join(path, backup_manifest.VERIFIED))
         rungs = backup_manifest.parse_verified(verified)
-        failed = _failure(verified)
+        failed = failure(verified)
     at = manifest.end if manifest else name_time(name) or 0.0
     return SetFolder(name, path, at, manifest, problem, rungs, manifest.size if manifest else 0, failed)
 
 
-def _failure(verified: bytes) -> Optional[str]:
+def failure(verified: bytes) -> Optional[str]:
     """What a record of verification tells of a rung that was not passed."""
     import json
 

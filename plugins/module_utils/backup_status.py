@@ -55,7 +55,7 @@ def _manifest_problem(error: backup_manifest.ManifestError) -> Tuple[str, Messag
 
 def look_at_set(candidate: backup_scan.Candidate, deadline: float) -> Item:
     """A set: its manifest, its artifacts, its record of verification."""
-    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest
+    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_sets
 
     problems: List[Tuple[str, Message]] = []
     rungs: Tuple[backup_manifest.Rung, ...] = ()
@@ -80,7 +80,11 @@ def look_at_set(candidate: backup_scan.Candidate, deadline: float) -> Item:
         counted = backup_scan.contents(candidate.path, deadline)
         size = counted.size if counted.whole and not counted.unreadable else None
     try:
-        rungs = tuple(backup_manifest.parse_verified(backup_manifest.read_file(os.path.join(candidate.path, backup_manifest.VERIFIED))))
+        verified = backup_manifest.read_file(os.path.join(candidate.path, backup_manifest.VERIFIED))
+        rungs = tuple(backup_manifest.parse_verified(verified))
+        failed = backup_sets.failure(verified)
+        if failed:
+            problems.append(_problem("failed", detail=failed))
     except FileNotFoundError:
         pass
     except OSError as error:

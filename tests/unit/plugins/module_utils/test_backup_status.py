@@ -276,6 +276,19 @@ def test_names_that_are_no_utf8_can_be_told(tmp_path):
     assert found["age"]["remedy"] == "Runbook 3"
 
 
+def test_a_set_that_failed_its_verification_is_broken_until_it_passes(sets):
+    root, folders = sets
+    failed = {"rung": 2, "at": "2026-01-31T00:00:00Z", "artifact": "app.db", "reason": "has another sum"}
+    path = folders[0] / "verified.json"
+    path.write_text(json.dumps({"schema": 1, "rungs": [], "failed": failed}))
+    found, _data = look(root)
+    assert sick(found) == {"complete": ("critical", "backup.broken")}
+    assert "app.db: has another sum" in json.dumps(found["complete"]["params"])
+    assert found["complete"]["evidence"]["backup_last_whole"].endswith(str(folders[1]))
+    path.write_text(json.dumps({"schema": 1, "rungs": []}))
+    assert sick(look(root)[0]) == {}
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="texts are told on the controller")
 def test_every_text_exists_in_both_languages_and_fits_its_parameters(sets):
     from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
