@@ -94,8 +94,8 @@ def make_data(folder: Path, numbers: random.Random) -> None:
         database.commit()
 
 
-def make_backup(folder: Path, numbers: random.Random, compression: str = "zstd", count: int = _COUNT) -> Backup:
-    """A backup of changing data: some sets, a day apart."""
+def make_backup(folder: Path, numbers: random.Random, compression: str = "zstd", count: int = _COUNT, encrypted: bool = False) -> Backup:
+    """A backup of changing data: some sets, a day apart. ``encrypted``: with age, and a key made for it."""
     data, root = folder / "data", folder / "sets"
     data.mkdir(parents=True)
     make_data(data, numbers)
@@ -112,6 +112,11 @@ def make_backup(folder: Path, numbers: random.Random, compression: str = "zstd",
         "io_class": "none",
         "drill": {"scratch": str(scratch)},
     }
+    if encrypted:
+        key = folder / "key"
+        subprocess.run(["age-keygen", "-o", str(key)], check=True, capture_output=True)
+        public = subprocess.run(["age-keygen", "-y", str(key)], check=True, capture_output=True, text=True).stdout.strip()
+        options["encryption"] = {"recipients": [public], "identity": str(key)}
     parsed = backup_options.parse([options])
     sets: list[str] = []
     for number in range(count):
@@ -358,6 +363,16 @@ def _bad_memory(numbers: random.Random, root: Path, name: str) -> bool:
     return True
 
 
+def _bad_cipher(numbers: random.Random, root: Path, name: str) -> bool:
+    """The same in an encrypted file."""
+    path = _pick(numbers, root, name)
+    if path.suffix != ".age":
+        return False
+    flip(path, numbers.randrange(path.stat().st_size), numbers.randrange(8))
+    reseal(root, name)
+    return True
+
+
 def _ledger(numbers: random.Random, root: Path, _name: str) -> bool:
     path = root / "ledger.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
@@ -394,6 +409,13 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("wrong engine", 3, _wrong_engine),
     Damage("counts of something else", 5, _wrong_counts),
     Damage("ledger tampered with", 1, _ledger),
+)
+
+#: For encrypted sets.
+ENCRYPTED = (
+    Damage("encrypted: bit flip", 2, _flip(0, 1)),
+    Damage("encrypted: flipped before the sum", 3, _bad_cipher),
+    Damage("encrypted: empty dump", 3, _empty_dump),
 )
 
 
@@ -586,6 +608,8 @@ def rows(folder: Path, seed: int, each: int = 2) -> Iterator[Row]:
             if verdict:
                 verdicts.append((verdict, is_caught(damage, verdict)))
         yield _judged(damage.name, damage.rung, verdicts)
+    if shutil.which("age") and shutil.which("age-keygen"):
+        yield from _encrypted_rows(folder, seed, numbers, each)
     good = []
     caught: dict[str, list[tuple[Verdict, bool]]] = {kind: [] for kind in FOREIGN_DAMAGES}
     for number in range(len(FOREIGN)):
@@ -598,6 +622,15 @@ def rows(folder: Path, seed: int, each: int = 2) -> Iterator[Row]:
     yield _judged("sound files of other tools", None, good)
     for kind, verdicts in caught.items():
         yield _judged(f"other tools: {kind}", 3, verdicts)
+
+
+def _encrypted_rows(folder: Path, seed: int, numbers: random.Random, each: int) -> Iterator[Row]:
+    backup = make_backup(folder / "age", numbers, encrypted=True)
+    sound = [verify(backup.options, rung, name) for name in backup.sets for rung in (3, 5)]
+    yield _judged("sound encrypted sets", None, [(verdict, verdict.status == "ok") for verdict in sound])
+    for damage in ENCRYPTED:
+        tried = [try_damage(backup, damage, seed + number, folder) for number in range(each)]
+        yield _judged(damage.name, damage.rung, [(verdict, is_caught(damage, verdict)) for verdict in tried if verdict])
 
 
 def run(seed: int) -> int:

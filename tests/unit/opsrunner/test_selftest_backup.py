@@ -51,6 +51,26 @@ def test_a_damage_of_another_tools_file_is_found(tmp_path, kind):
         assert verdict.status == "critical", (number, one.name, verdict)
 
 
+@pytest.mark.skipif(not shutil.which("age-keygen"), reason="age is not installed")
+def test_encrypted_sets(tmp_path):
+    backup = selftest_backup.make_backup(tmp_path / "age", random.Random(3), encrypted=True)
+    for name in backup.sets:
+        assert selftest_backup.verify(backup.options, 5, name).status == "ok"
+    for damage in selftest_backup.ENCRYPTED:
+        for seed in range(8):
+            verdict = selftest_backup.try_damage(backup, damage, seed, tmp_path)
+            assert verdict and selftest_backup.is_caught(damage, verdict), (seed, verdict)
+    recipients = backup.options["encryption"]["recipients"]
+    unkeyed = {**backup.options, "encryption": {"recipients": recipients}}
+    verdict = selftest_backup.verify(unkeyed, 3)
+    assert verdict.status == "warning"
+    assert "only its sum can be checked" in verdict.reason
+    assert selftest_backup.verify(unkeyed, 2).status == "ok"
+    other = selftest_backup.make_backup(tmp_path / "other", random.Random(4), count=1, encrypted=True)
+    verdict = selftest_backup.verify({**backup.options, "encryption": other.options["encryption"]}, 3)
+    assert (verdict.status, verdict.rung) == ("critical", 3)
+
+
 def test_nothing_is_found_on_sound_sets(tmp_path):
     verdicts = []
     for number in range(6):
