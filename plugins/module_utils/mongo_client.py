@@ -55,7 +55,7 @@ class Client:
     """One connection."""
 
     def __init__(self, address: Address) -> None:
-        self._address = address
+        self.address = address
         self._ids = itertools.count(1)
         try:
             self._socket: socket.socket = socket.create_connection((address.host, address.port), timeout=address.timeout)
@@ -150,7 +150,7 @@ class Client:
             told = answer.get(kind)
             if told:
                 item = told[0] if isinstance(told, list) else told
-                text = "MongoDB at %s: %s: %s" % (self._address.shown, name, str(item.get("errmsg", ""))[:300])
+                text = "MongoDB at %s: %s: %s" % (self.address.shown, name, str(item.get("errmsg", ""))[:300])
                 raise MongoError("failed", text, int(item.get("code", 0)))
 
     def _all(self, database: str, command: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:
@@ -166,30 +166,30 @@ class Client:
         try:
             body = struct.pack("<I", 0) + b"\x00" + bson.encode(document)
             if len(body) + 16 > _LARGEST:
-                raise MongoError("failed", "MongoDB at %s: a message is too large" % self._address.shown)
+                raise MongoError("failed", "MongoDB at %s: a message is too large" % self.address.shown)
             self._socket.sendall(struct.pack("<iiii", len(body) + 16, number, 0, _OP_MSG) + body)
             size, _number, answers, kind = struct.unpack("<iiii", self._receive(16))
             if kind != _OP_MSG or not 21 <= size <= _LARGEST or answers != number:
-                raise MongoError("failed", "%s does not speak MongoDB's protocol" % self._address.shown)
+                raise MongoError("failed", "%s does not speak MongoDB's protocol" % self.address.shown)
             data = self._receive(size - 16)
             flags = struct.unpack_from("<I", data)[0]
             # A sum of the message may follow it.
             end = len(data) - (4 if flags & 1 else 0)
             if data[4] != 0:
-                raise MongoError("failed", "%s answers in a form that is not known" % self._address.shown)
+                raise MongoError("failed", "%s answers in a form that is not known" % self.address.shown)
             return bson.decode(data[5:end])
         except OSError as error:
             why = "no answer in time" if isinstance(error, socket.timeout) else error.strerror or str(error)
-            raise MongoError("unreachable", "MongoDB at %s: %s" % (self._address.shown, why)) from None
+            raise MongoError("unreachable", "MongoDB at %s: %s" % (self.address.shown, why)) from None
         except bson.BsonError as error:
-            raise MongoError("failed", "MongoDB at %s: %s" % (self._address.shown, error)) from None
+            raise MongoError("failed", "MongoDB at %s: %s" % (self.address.shown, error)) from None
 
     def _receive(self, size: int) -> bytes:
         parts = []
         while size:
             block = self._socket.recv(min(size, 1 << 20))
             if not block:
-                raise MongoError("unreachable", "MongoDB at %s closed the connection" % self._address.shown)
+                raise MongoError("unreachable", "MongoDB at %s closed the connection" % self.address.shown)
             parts.append(block)
             size -= len(block)
         return b"".join(parts)
@@ -198,7 +198,7 @@ class Client:
         number = int(answer.get("code") or 0)
         text = str(answer.get("errmsg", "refused"))[:300]
         code = "denied" if number in (13, 18, 11, 334) else "failed"
-        return MongoError(code, "MongoDB at %s: %s: %s" % (self._address.shown, name, text), number)
+        return MongoError(code, "MongoDB at %s: %s: %s" % (self.address.shown, name, text), number)
 
     def _login(self) -> None:
         hello = self._exchange({"isMaster": 1, "saslSupportedMechs": "%s.%s" % self._who(), "$db": "admin"})
@@ -207,10 +207,10 @@ class Client:
         try:
             self._scram(mechanism)
         except (KeyError, ValueError, IndexError, TypeError, AttributeError):
-            raise MongoError("denied", "MongoDB at %s: the login was answered wrongly" % self._address.shown) from None
+            raise MongoError("denied", "MongoDB at %s: the login was answered wrongly" % self.address.shown) from None
 
     def _who(self) -> Any:
-        return self._address.auth_database, self._address.user
+        return self.address.auth_database, self.address.user
 
     def _scram(self, mechanism: str) -> None:
         """Prove that we know the password, and have the server prove that it does."""
@@ -220,7 +220,7 @@ class Client:
         import os
 
         database, user = self._who()
-        password = str(self._address.password or "")
+        password = str(self.address.password or "")
         name = mechanism[len("SCRAM-") :].replace("-", "").lower()
         if name == "sha1":  # what the older form takes for the password
             password = hashlib.md5(("%s:mongo:%s" % (user, password)).encode("utf-8")).hexdigest()
@@ -250,7 +250,7 @@ class Client:
     def _answered(self, database: str, command: Mapping[str, Any]) -> Dict[str, Any]:
         answer = self._exchange({**command, "$db": database})
         if answer.get("ok") != 1:
-            raise MongoError("denied", "MongoDB at %s: the login was refused" % self._address.shown)
+            raise MongoError("denied", "MongoDB at %s: the login was refused" % self.address.shown)
         return answer
 
 

@@ -1,0 +1,22 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Refuse bad imports, record what mongodb_import finds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils import mongo_import
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
+
+
+class ActionModule(CheckAction):
+    """Action plugin of mongodb_import."""
+
+    module = "mongodb_import"
+
+    @staticmethod
+    def check_options(args: dict[str, Any]) -> None:
+        """Raises OptionError."""
+        mongo_import.parse(args)
