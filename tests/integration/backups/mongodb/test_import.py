@@ -40,7 +40,9 @@ def imported(spec, tmp_path):
 
 
 def _documents(count):
-    return [{"user": f"사용자 {number}", "at": "2026-01-31T04:05:06Z", "scores": [number, 0.5, None]} for number in range(count)]
+    return [
+        {"user": f"사용자 {number}", "at": "2026-01-31T04:05:06Z", "rank": number, "scores": [number, 0.5, None]} for number in range(count)
+    ]
 
 
 def test_import_and_again(imported):
@@ -100,9 +102,9 @@ def test_what_was_inserted_is_taken_back(imported, spec, monkeypatch):
     imported(_documents(3))
     monkeypatch.setattr(mongo_client, "_BATCH_COUNT", 10)
     with connected(Address(port=spec["port"])) as client:
-        index = {"key": {"scores": 1}, "name": "unique", "unique": True}
+        index = {"key": {"rank": 1}, "name": "unique", "unique": True}
         client.run(spec["database"], {"createIndexes": "user candidate", "indexes": [index]})
-    clash = {"user": "other", "at": "2026-01-31T04:05:06Z", "scores": [1, 0.5, None]}
+    clash = {"user": "other", "at": "2026-01-31T04:05:06Z", "rank": 1}
     result, there = imported([*_documents(35)[3:], clash])
     assert (result.found["message"], len(there)) == ("mongodb_import.failed", 3)
 
