@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,10 +16,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 from shop import Shop
 
 
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory):
+    """A shop with a set of old data and new data in place, kept to be copied: the set knows the paths."""
+    folder = tmp_path_factory.mktemp("shop")
+    Shop(folder / "shop").set_up()
+    (folder / "shop").rename(folder / "saved")
+    return folder
+
+
 @pytest.fixture
-def shop(tmp_path):
-    """A shop with a set of old data and new data in place."""
-    made = Shop(tmp_path)
-    made.set_up()
+def shop(saved):
+    """The shop, open."""
+    subprocess.run(["rm", "-rf", saved / "shop"], check=True)
+    subprocess.run(["cp", "-a", saved / "saved", saved / "shop"], check=True)
+    made = Shop(saved / "shop")
+    made.open()
     yield made
     made.tear_down()

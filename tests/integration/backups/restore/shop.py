@@ -1,7 +1,7 @@
 # Copyright (c) 2026 opsrunner contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A shop of two folders with a backup of them, restored for real.
+"""A shop of two folders and a database with a backup of them, restored for real.
 
 The services are plain processes under :class:`ProcessRuntime`, a stand-in for systemd, which a test has not: it knows a service by a
 file with the number of a process that lives, so that another process sees the same.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -92,18 +93,22 @@ class Shop:
         self.scratch, self.running = folder / "scratch", folder / "running"
 
     def set_up(self) -> None:
-        """Data, a set of it, then other data; services up."""
+        """Data, a set of it, then other data."""
         for path in (self.live, self.scratch, self.running):
             path.mkdir(parents=True)
         self.write("old", extra=True)
         self.make()
         self.write("new")
+
+    def open(self) -> None:
+        """Have the services up."""
         for service in UP:
             self.runtime().start(service)
 
     def write(self, word: str, extra: bool = False) -> None:
         """Fill the live folders."""
         subprocess.run(["rm", "-rf", self.live], check=True)
+        self.write_database(word)
         for part in ("data", "pictures"):
             folder = self.live / part / "inner"
             folder.mkdir(parents=True)
@@ -114,9 +119,38 @@ class Shop:
             if extra:
                 (folder / "only-in-the-set").write_text("x")
 
+    def write_database(self, word: str) -> None:
+        """A database with rows of this word, and a log that is not written back."""
+        self.live.mkdir(parents=True)
+        script = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA journal_mode = wal")
+database.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, word TEXT)")
+database.execute("BEGIN")
+database.executemany("INSERT INTO orders (word) VALUES (?)", [(sys.argv[2],)] * 200)
+database.execute("COMMIT")
+os._exit(0)  # the log stays, as after a kill
+"""
+        subprocess.run([sys.executable, "-c", script, str(self.live / "shop.db"), word], check=True)
+
+    def words(self) -> set[str]:
+        """The words in the database, of which a copy is read: reading changes the log's index."""
+        copy = self.folder / "copy"
+        subprocess.run(["rm", "-rf", copy], check=True)
+        copy.mkdir()
+        for path in self.live.glob("shop.db*"):
+            (copy / path.name).write_bytes(path.read_bytes())
+        database = sqlite3.connect(copy / "shop.db")
+        try:
+            return {word for (word,) in database.execute("SELECT word FROM orders")}
+        finally:
+            database.close()
+
     def options(self, **more: Any) -> dict[str, Any]:
         """The module's options."""
         artifacts = [{"name": part, "engine": "files", "paths": [str(self.live / part)]} for part in ("data", "pictures")]
+        artifacts.insert(1, {"name": "db", "engine": "sqlite", "database": str(self.live / "shop.db")})
         restore = {"services": list(SERVICES), "health_timeout": "2s", **more.pop("restore", {})}
         backup = {
             "name": "shop",
@@ -169,9 +203,11 @@ class Shop:
         return {"files": found, "services": services}
 
     def holds(self, word: str) -> bool:
-        """Whether both folders hold this data and no other."""
+        """Whether folders and database hold this data and no other."""
         names = {path.name for part in ("data", "pictures") for path in (self.live / part / "inner").iterdir()}
-        return names == {f"{word}-{number}" for number in range(20)} | ({"only-in-the-set"} if word == "old" else set())
+        return self.words() == {word} and names == {f"{word}-{number}" for number in range(20)} | (
+            {"only-in-the-set"} if word == "old" else set()
+        )
 
     def journal(self) -> restore_journal.State | None:
         """The journal that is there."""
