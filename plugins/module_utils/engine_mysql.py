@@ -41,6 +41,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_res
     load,
     opened_artifact,
     scratch_schema,
+    scratch_server,
     tables_dump,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_script import SAMPLE, DumpReader
@@ -167,17 +168,11 @@ class MysqlEngine(Engine):
                 raise EngineError("damaged", "holds something else than the manifest tells: " + "; ".join(wrong[:10]))
 
     def drill(self, spec: Optional[Mapping[str, Any]], artifact: Artifact, stored: Stored, work: Work) -> Drilled:
-        """A schema of its own on the backup's server; events are made, but never run."""
+        """A schema of its own on the backup's server, or on one made for the drill; events are made, but never run."""
         if spec is None:
-            raise EngineError(
-                "unreachable", "a drill of a MySQL dump needs a server: give the backup's own or another one's artifact options"
-            )
-        client = Client(spec, work)
-        if str(artifact.source.get("database", "")).startswith(DRILL):
-            raise EngineError("same", "the drill's schema and the source's are one")
-        with scratch_schema(client, artifact, work) as schema:
-            load(client, schema, artifact, stored, work, sleeping=True)
-            return Drilled(count(client, schema), _samples(client, schema, artifact))
+            with scratch_server(artifact, work) as client:
+                return _drill(client, artifact, stored, work)
+        return _drill(Client(spec, work), artifact, stored, work)
 
     @contextlib.contextmanager
     def restorer(self, spec: Mapping[str, Any], artifact: Artifact, stored: Stored, request: Request, work: Work) -> Iterator[Restorer]:
@@ -246,6 +241,14 @@ class MysqlEngine(Engine):
                     saved.append(file + ".incomplete")
                 work.warn("%s: %s" % (name, client.error(error)))
         return saved
+
+
+def _drill(client: Client, artifact: Artifact, stored: Stored, work: Work) -> Drilled:
+    if str(artifact.source.get("database", "")).startswith(DRILL):
+        raise EngineError("same", "the drill's schema and the source's are one")
+    with scratch_schema(client, artifact, work) as schema:
+        load(client, schema, artifact, stored, work, sleeping=True)
+        return Drilled(count(client, schema), _samples(client, schema, artifact))
 
 
 def _read(artifact: Artifact, stored: Stored, work: Work) -> DumpReader:

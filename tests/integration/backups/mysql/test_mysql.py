@@ -13,6 +13,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -369,9 +370,7 @@ def test_a_password_is_in_no_message_and_on_no_command_line(server: Server, tmp_
 
     def looking() -> None:
         while not stop.is_set():
-            for folder in Path("/proc").glob("[0-9]*"):
-                with contextlib.suppress(OSError):
-                    seen.append((folder / "cmdline").read_bytes())
+            seen.extend(_command_lines())
 
     thread = threading.Thread(target=looking)
     thread.start()
@@ -417,6 +416,34 @@ def test_what_a_killed_drill_left_goes_with_the_next_and_a_newer_dump_is_refused
     with pytest.raises(EngineError, match="version"):
         ENGINE.drill(made.spec, made.artifact._replace(server_version="99.1.0-MariaDB"), made.stored, Work(str(tmp_path)))
     assert not [found for found in server.databases() if "drill" in found]
+
+
+def test_a_drill_without_the_backups_server_makes_one(server: Server, awkward: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        made = make_set(server.spec(awkward), Path(folder) / "set")
+        os.mkdir(folder + "/scratch", 0o700)
+        os.chmod(folder, 0o755)
+        drilled = ENGINE.drill(None, made.artifact, made.stored, Work(folder + "/scratch"))
+        assert drilled.counts == made.artifact.counts
+        assert drilled.samples == made.artifact.samples
+        assert not os.listdir(folder + "/scratch")
+        assert not [line for line in _command_lines() if folder.encode() in line]
+
+
+def _command_lines() -> list[bytes]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found.append((folder / "cmdline").read_bytes())
+    return found
+
+
+def test_programs_run_as_another_user(server: Server, tmp_path: Path) -> None:
+    if not server.user:
+        pytest.skip("only root runs programs as another user")
+    name = _small(server)
+    made = make_set(server.spec(name, run_as=server.user), tmp_path / "set")
+    assert ENGINE.drill(made.spec, made.artifact, made.stored, Work(str(tmp_path))).samples == made.artifact.samples
 
 
 def test_the_integrity_of_live_data(server: Server, tmp_path: Path) -> None:
