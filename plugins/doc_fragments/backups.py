@@ -62,7 +62,7 @@ options:
         type: str
         default: 6h
       max_unverified_age:
-        description: Warn when no set has passed O(backups[].verified_rung) within this time. Without it that is only told.
+        description: Warn when none has passed O(backups[].verified_rung) within this time. Without it that is only told, of sets.
         type: str
       verified_rung:
         description: The rung of the verification ladder that counts as proof, 1 to 5; 3 is readable to its end by its own tool.
@@ -280,16 +280,19 @@ options:
             type: str
       verify:
         description:
-          - How often each rung from 2 to 5 is to be climbed - a dictionary of rung and time, such as 3 and V(7d).
+          - How often M(opsrunner.runbook.backup_verify) climbs each rung from 2 to 5 with the newest backup - a dictionary of rung and
+            time, such as 3 and V(7d).
         type: dict
       drill:
         description: Trial restores.
         type: dict
         suboptions:
-          every: {description: A drill that is longer ago is told., type: str}
+          every: {description: A drill that is longer ago is told by M(opsrunner.runbook.backup_status)., type: str}
           rto: {description: The longest time a restore may take., type: str}
-          rpo: {description: The oldest the newest set may be., type: str}
-          scratch: {description: Folder on the host in which the scratch place is made., type: path}
+          rpo: {description: The oldest that the data of the set may be., type: str}
+          scratch:
+            description: Folder on the host in which scratch places are made, V(/var/tmp) unless said otherwise; not in a source or a root.
+            type: path
       restore:
         description: How the service is stopped for a restore and looked at after it.
         type: dict

@@ -113,8 +113,6 @@ def _backup(item: Any, path: str, artifacts: backup_plan.Artifacts) -> Backup:
             parse_range(value, "%s.size_change.%s" % (path, key))
             change[key] = str(value)
     unverified = item.get("max_unverified_age")
-    if unverified is not None and kind != "set":
-        raise OptionError(path + ".max_unverified_age", "only sets keep a record of their verification")
     plan = backup_plan.parse(item, path, artifacts)
     if plan.artifacts and (kind != "set" or pattern != "*"):
         raise OptionError(path + (".kind" if kind != "set" else ".pattern"), "what is made here are sets, named by their time")

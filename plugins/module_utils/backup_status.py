@@ -249,12 +249,14 @@ def status_of(
         return Report(judged.findings, {"root": backup.root, "count": 0, "newest": None})
     deadline = clock() + timeout
     items = [_LOOK[backup.kind](candidate, deadline) for candidate in listing.found[: backup.history + 1]]
+    if backup.kind != "set":
+        items = _with_proofs(backup, items)
     items.sort(key=lambda item: item.when.at, reverse=True)
     newest, older = items[0], items[1:]
     _judge_age(judged, newest, older)
     _judge_size(judged, newest, older)
     _judge_complete(judged, newest, older, listing)
-    if backup.kind == "set":
+    if backup.kind == "set" or backup.max_unverified_age is not None:
         _judge_verified(judged, items)
     _judge_outlook(judged, items, len(listing.found), answer)
     if backup.min_count is not None:
@@ -263,6 +265,24 @@ def status_of(
         judged.add("count", "ok" if count >= backup.min_count else "warning", text, value=count, warning="%d:" % backup.min_count)
     judged.findings[0]["duration_ms"] = round((clock() - started) * 1000, 1)
     return Report(judged.findings, _data(backup, listing, items))
+
+
+def _with_proofs(backup: Backup, items: List[Item]) -> List[Item]:
+    """The items with what was proved of them, where there is a record of it."""
+    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_verify_state
+
+    state = backup_verify_state.State(backup.root)
+    if not state.files:
+        return items
+    found = []
+    for item in items:
+        try:
+            rungs, failed = state.of(item.candidate.name, backup_verify_state.looks(item.candidate.path, item.candidate.folder))
+        except OSError:
+            rungs, failed = [], None
+        problems = (*item.problems, _problem("failed", detail=failed)) if failed else item.problems
+        found.append(item._replace(rungs=tuple(sorted(rungs, key=lambda rung: -rung.rung)), problems=problems))
+    return found
 
 
 def _data(backup: Backup, listing: backup_scan.Listing, items: Sequence[Item]) -> Dict[str, Any]:

@@ -16,13 +16,13 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     backup_engines,
     backup_ledger,
-    backup_manifest,
     backup_options,
     backup_scan,
     backup_scratch,
     backup_sets,
     backup_verify_file,
     backup_verify_set,
+    backup_verify_state,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as options_of
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Engine
@@ -31,19 +31,17 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets import BackupError, SetFolder
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_verify_set import Means, Stumble
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_verify_state import State
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import (
     Finding,
     Message,
     finding,
     message,
     printable,
-    utc_now,
     worst,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, unknown_name
 
-#: Record of other tools' backups, in their root.
-STATE = ".opsrunner-verified.json"
 ALL = "all"
 #: A little early is on time: a daily run does not begin at the same second.
 _EARLY = 0.04
@@ -314,14 +312,14 @@ class _Foreign(_Job):
         except OSError as error:
             raise BackupError("missing", "%s cannot be listed: %s" % (backup.root, error.strerror or error)) from None
         found = [one for one in listing.found if not backup_verify_file.is_sum(os.path.basename(one.name))]
-        state = _State(backup.root)
+        state = State(backup.root)
         for one in self._chosen(found):
-            looks = self._looks(one)
+            looks = backup_verify_state.looks(one.path, one.folder)
             own, failed = state.of(one.name, looks)
             passed = list(own)
             if self.asked.sets == [backup_sets.NEWEST] and not failed:
                 passed = passed + state.everything(one.name)
-            target = self.target(own, passed, failed)
+            target = self.target(own, passed, bool(failed))
             if not target:
                 last = max(passed, key=lambda rung: (rung.rung, rung.at))
                 self.kept(printable(one.name), last.rung, last.at)
@@ -346,15 +344,7 @@ class _Foreign(_Job):
             chosen.append(match)
         return chosen
 
-    def _looks(self, one: backup_scan.Candidate) -> List[int]:
-        """What changes when the backup does: its size and its last change."""
-        if not one.folder:
-            told = os.stat(one.path)
-            return [told.st_size, int(told.st_mtime)]
-        counted = backup_scan.contents(one.path, time.monotonic() + 60)
-        return [counted.size, int(counted.latest)]
-
-    def _read(self, one: backup_scan.Candidate, looks: List[int], target: int, state: _State) -> None:
+    def _read(self, one: backup_scan.Candidate, looks: List[int], target: int, state: State) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
         started = time.monotonic()
@@ -379,7 +369,8 @@ class _Foreign(_Job):
             more = " and %d more" % (len(unsummed) - 3) if len(unsummed) > 3 else ""
             self.notes.append("%s has no check sum: it was read to its end, no more" % (", ".join(map(printable, unsummed[:3])) + more))
         self.tell(printable(one.name), target, rung, time.monotonic() - started, stumble)
-        state.put(one.name, looks, rung, stumble, self.clock())
+        failed = stumble if stumble and not stumble.hindered else None
+        state.put(one.name, looks, rung, (failed.rung, failed.text) if failed else None, self.clock())
         self.changed = True
 
 
@@ -387,52 +378,6 @@ def _files(folder: str) -> List[str]:
     """The plain files in a folder, those that hold sums left aside."""
     found = []
     for here, _folders, names in os.walk(folder):
-        paths = [os.path.join(here, name) for name in names if not backup_verify_file.is_sum(name) and name != STATE]
+        paths = [os.path.join(here, name) for name in names if not backup_verify_file.is_sum(name) and name != backup_verify_state.STATE]
         found += [path for path in paths if os.path.isfile(path) and not os.path.islink(path)]
     return sorted(found)
-
-
-class _State:
-    """What was proved of another tool's backups."""
-
-    def __init__(self, root: str) -> None:
-        self.path = os.path.join(root, STATE)
-        self.files: Dict[str, Dict[str, Any]] = {}
-        import json
-
-        try:
-            told = json.loads(backup_manifest.read_file(self.path).decode("utf-8"))
-            self.files = {name: item for name, item in told["files"].items() if isinstance(item["looks"], list) and self._rungs(item)}
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, backup_manifest.ManifestError):
-            self.files = {}  # it is written anew
-
-    @staticmethod
-    def _rungs(item: Mapping[str, Any]) -> List[Rung]:
-        return [Rung(int(rung["rung"]), backup_manifest.parse_time(rung["at"])) for rung in item["rungs"]] or [Rung(0, 0.0)]
-
-    def of(self, name: str, looks: List[int]) -> Tuple[List[Rung], bool]:
-        """What a backup has passed as it is now, and whether it failed the last time."""
-        item = self.files.get(name)
-        if not item or item["looks"] != looks:
-            return [], False
-        return self._rungs(item), bool(item.get("failed"))
-
-    def everything(self, but: str) -> List[Rung]:
-        """What all others have passed."""
-        return [rung for name, item in self.files.items() if name != but for rung in self._rungs(item)]
-
-    def put(self, name: str, looks: List[int], rung: int, stumble: Optional[Stumble], now: float) -> None:
-        """Keep what a backup reached."""
-        item: Dict[str, Any] = {"looks": looks, "rungs": [{"rung": number, "at": utc_now(now)} for number in range(1, rung + 1)]}
-        if stumble and not stumble.hindered:
-            item["failed"] = {"rung": stumble.rung, "at": utc_now(now), "reason": stumble.text}
-        self.files[name] = item
-
-    def write(self, there: Sequence[str]) -> None:
-        """Write it down, of the backups that are still there. Raises OSError."""
-        import json
-
-        told = {"schema": 1, "files": {name: self.files[name] for name in sorted(self.files) if name in set(there)}}
-        backup_sets.write_synced(self.path, (json.dumps(told, ensure_ascii=True, indent=1) + "\n").encode("ascii"))

@@ -48,7 +48,8 @@ EXAMPLES = r"""
 RETURN = r"""
 findings:
   description: What was found; C(backup.<name>.age), C(.size), C(.complete), for sets C(.verified), where asked for C(.count) and
-    C(.min_size). When there is no backup to look at, C(.age) alone says why.
+    C(.min_size); C(.ledger), C(.drill), C(.copies) and C(.space) where there is something to tell.
+    When there is no backup to look at, C(.age) alone says why.
   type: list
   elements: dict
   returned: always

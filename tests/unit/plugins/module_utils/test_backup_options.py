@@ -32,7 +32,6 @@ GOOD = {"name": "app", "root": "/backup"}
         pytest.param({**GOOD, "history": 0}, "backups[0].history", "", id="no history"),
         pytest.param({**GOOD, "min_size": "ten"}, "backups[0].min_size", "", id="a size that is none"),
         pytest.param({**GOOD, "verified_rung": 6}, "backups[0].verified_rung", "", id="a rung that is none"),
-        pytest.param({**GOOD, "kind": "folder", "max_unverified_age": "8d"}, "backups[0].max_unverified_age", "", id="proof of a folder"),
         pytest.param("app", "backups[0]", "", id="no dictionary"),
     ],
 )

@@ -18,11 +18,14 @@ from hypothesis import strategies as st
 from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     backup_ledger,
     backup_make,
+    backup_manifest,
     backup_options,
     backup_plan,
     backup_sets,
+    backup_status,
     backup_stream,
     backup_verify,
+    backup_verify_state,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Drilled, EngineError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Rung, parse_time
@@ -273,10 +276,10 @@ def test_an_encrypted_artifact_without_the_key_is_proved_to_rung_2_and_that_is_t
     one = made(root)
     folder = backup_sets.listed(str(root))[0].path
     path = os.path.join(folder, "manifest.json")
-    manifest = backup_verify.backup_manifest.parse(backup_verify.backup_manifest.read_file(path))
+    manifest = backup_manifest.parse(backup_manifest.read_file(path))
     artifact = manifest.artifacts[0]._replace(encryption="age")
     with open(path, "w") as file:
-        file.write(backup_verify.backup_manifest.to_json(manifest._replace(artifacts=(artifact,))))
+        file.write(backup_manifest.to_json(manifest._replace(artifacts=(artifact,))))
     os.unlink(str(root / "ledger.jsonl"))
     os.unlink(str(root / ".ledger.head"))
     results = verify(one)
@@ -441,7 +444,7 @@ def test_files_of_other_tools_have_their_record_in_the_root(tmp_path):
     assert [item.rung for item in verify(one, sets=["all"]).proved] == [1, 3, 3]
     os.unlink(str(root / "db-2.sql"))
     verify(one, sets=["db-1.sql"], force=True)
-    assert sorted(json.loads((root / backup_verify.STATE).read_text())["files"]) == ["db-0.sql", "db-1.sql"]
+    assert sorted(json.loads((root / backup_verify_state.STATE).read_text())["files"]) == ["db-0.sql", "db-1.sql"]
 
 
 def test_a_file_that_changed_is_verified_again(tmp_path):
@@ -456,9 +459,9 @@ def test_a_file_that_changed_is_verified_again(tmp_path):
 def test_a_record_that_is_broken_is_written_anew(tmp_path):
     root = tmp_path / "dumps"
     write(root / "a.sql", DUMP)
-    (root / backup_verify.STATE).write_text('{"files": {"a.sql": 3}}')
+    (root / backup_verify_state.STATE).write_text('{"files": {"a.sql": 3}}')
     assert verify(foreign(root)).findings[0]["status"] == "ok"
-    assert json.loads((root / backup_verify.STATE).read_text())["files"]["a.sql"]["rungs"]
+    assert json.loads((root / backup_verify_state.STATE).read_text())["files"]["a.sql"]["rungs"]
 
 
 def test_dated_folders_of_other_tools(tmp_path):
@@ -475,6 +478,26 @@ def test_dated_folders_of_other_tools(tmp_path):
     assert results.findings[0]["params"]["reason"].startswith("b.sql: ")
     (root / "2027-01-16").mkdir()
     assert verify(one, sets=["2027-01-16"]).proved[0].problem == "holds nothing"
+
+
+def test_the_daily_look_tells_what_was_proved_of_them(tmp_path):
+    root = tmp_path / "dumps"
+    for day in range(3):
+        write(root / ("db-%d.sql" % day), DUMP, day)
+
+    def daily(now=NOW):
+        found, _data = backup_status.look([foreign(root, max_unverified_age="8d")], now=lambda: now)
+        return {item["check"].partition("old.")[2]: (item["status"], item["message"]) for item in found}
+
+    assert daily()["verified"] == ("warning", "backup.verified.none")
+    verify(foreign(root))
+    assert daily(NOW + DAY)["verified"] == ("ok", "backup.verified.ok")
+    assert daily(NOW + 9 * DAY)["verified"] == ("warning", "backup.verified")
+    write(root / "db-0.sql", DUMP[:-20], 0)
+    verify(foreign(root))
+    assert daily()["complete"] == ("critical", "backup.broken")
+    write(root / "db-0.sql", DUMP + b"\n", 0)
+    assert daily()["complete"] == ("ok", "backup.complete.file.ok")
 
 
 def test_higher_rungs_than_3_cannot_be_had_of_other_tools(tmp_path):
