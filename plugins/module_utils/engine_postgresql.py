@@ -36,6 +36,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_client import (
     Client,
     Session,
+    literal,
     qualified,
     quote,
     shown,
@@ -179,6 +180,11 @@ class PostgresqlEngine(Engine):
         client = Client(spec, work)
         if spec.get("content") == "globals":
             return Found(True, counts=count_globals(client))
+        there = client.rows(
+            client.maintenance(), "SELECT datallowconn AS open FROM pg_database WHERE datname = %s" % literal(spec["database"])
+        )
+        if not there:
+            return Found(False, ["there is no database %s" % spec["database"]])
         problems: List[str] = []
         counted: Dict[str, int] = {}
         with client.session(spec["database"]) as session:

@@ -520,6 +520,7 @@ def test_what_a_killed_drill_left_goes_with_the_next(server: Server, tmp_path: P
 def test_the_integrity_of_live_data(server: Server, tmp_path: Path) -> None:
     name = _small(server)
     server.sql(name, "CREATE EXTENSION amcheck")
+    assert ENGINE.integrity(server.spec("nowhere"), Work(str(tmp_path))).problems == ["there is no database nowhere"]
     found = ENGINE.integrity(server.spec(name), Work(str(tmp_path)))
     assert found.ok
     assert found.counts["rows.public.users"] == 500
