@@ -74,10 +74,8 @@ class Stop:
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """End a program that runs, with those it has started itself: they would keep its output open."""
     if process.poll() is None:
-        try:
+        with contextlib.suppress(OSError):  # it has ended by itself, and another thread has seen it
             os.killpg(process.pid, signal.SIGKILL)
-        except OSError:
-            process.kill()
 
 
 class Written(NamedTuple):
