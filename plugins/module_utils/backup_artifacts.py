@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Tuple
+import os
+from typing import Any, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_engines
 from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
@@ -17,7 +18,28 @@ def read_all(value: Any, path: str) -> Tuple[ArtifactPlan, ...]:
     """Read the key ``artifacts``. Raises OptionError."""
     items = [_artifact(item, "%s[%d]" % (path, at)) for at, item in enumerate(listed(value, path))]
     named(items, path)
+    _apart(items, path)
     return tuple(items)
+
+
+def _apart(items: Sequence[ArtifactPlan], path: str) -> None:
+    """Refuse a database file that lies in a folder of files: copied as a file it is torn, restored with the folder it is undone."""
+    databases = [(str(item.spec["database"]), item.name) for item in items if item.engine == "sqlite"]
+    for at, item in enumerate(items):
+        for folder in item.spec.get("paths") or () if item.engine in ("files", "config") else ():
+            for database, name in databases:
+                if not database.startswith(folder.rstrip("/") + "/"):
+                    continue
+                here, file = os.path.split(database)
+                if here != folder:
+                    raise OptionError(
+                        "%s[%d].paths" % (path, at), "%s holds the database of %r: name the folders beside %s" % (folder, name, here)
+                    )
+                patterns = {pattern.strip("/") for pattern in item.spec.get("exclude") or ()}
+                if not patterns & {file, file + "*", database.strip("/"), database.strip("/") + "*"}:
+                    raise OptionError(
+                        "%s[%d].exclude" % (path, at), "%s is the database of %r: leave it out" % (database, name), hint=file + "*"
+                    )
 
 
 def _artifact(value: Any, path: str) -> ArtifactPlan:

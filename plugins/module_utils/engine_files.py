@@ -193,7 +193,7 @@ class FilesEngine(Engine):
     @contextlib.contextmanager
     def restorer(self, spec: Mapping[str, Any], artifact: Artifact, stored: Stored, request: Request, work: Work) -> Iterator[Restorer]:
         """The restore of all paths, or of some, where they were or below another folder."""
-        yield FilesRestorer(artifact, stored, request, work)
+        yield FilesRestorer(artifact, stored, request, work, spec.get("exclude") or ())
 
     def integrity(self, spec: Mapping[str, Any], work: Work) -> Found:
         """Read every file to its end."""
@@ -525,6 +525,16 @@ class Tree:
             self._problem(path, error)
 
 
+def _entries(patterns: Sequence[str], member: str) -> List[str]:
+    """Of patterns of what is excluded those that are about entries right in a member."""
+    found = []
+    for pattern in patterns:
+        folder, _slash, name = pattern.strip("/").rpartition("/")
+        if folder in ("", member) and name:
+            found.append(name)
+    return found
+
+
 class _Group(NamedTuple):
     """Members that are unpacked into one folder: ``names`` of their places there, ``strip`` components before it."""
 
@@ -537,10 +547,12 @@ class _Group(NamedTuple):
 
 class FilesRestorer(Restorer):
     """One restore of files. What is staged lies in ``.opsrunner-new-<ident>`` beside each path, what was there before in
-    ``.opsrunner-aside-<ident>``; in a path that is a mount point both are inside it."""
+    ``.opsrunner-aside-<ident>``; both are inside a path that is a mount point, or has entries that are excluded: those stay as they
+    are, for no backup has them. What is excluded deeper is set aside with the folder that holds it."""
 
-    def __init__(self, artifact: Artifact, stored: Stored, request: Request, work: Work) -> None:
+    def __init__(self, artifact: Artifact, stored: Stored, request: Request, work: Work, exclude: Sequence[str] = ()) -> None:
         self._artifact, self._stored, self._request, self._work = artifact, stored, request, work
+        self._exclude = exclude
         self._ident = own_ident(request.ident, artifact)
         self._target = None if request.target is None else "/" + request.target.strip("/")
         if request.target is not None and (not request.target.startswith("/") or ".." in request.target.split("/")):
@@ -564,8 +576,11 @@ class FilesRestorer(Restorer):
             place = self._place(member)
             parent, name = os.path.split(place)
             strip = member.count("/")
-            if place in mounts and os.path.isdir(place):
-                groups[place] = _Group(Swap(place, self._ident, name), place, [member], [name], strip)
+            inside = Swap(place, self._ident, name, _entries(self._exclude, member))
+            # Where an earlier process of this restore has begun, it goes on in the same way.
+            begun = inside.known() or not Swap(parent, self._ident).known()
+            if begun and os.path.isdir(place) and (place in mounts or inside.keep):
+                groups[place] = _Group(inside, place, [member], [name], strip)
                 continue
             group = groups.setdefault(parent + "/", _Group(Swap(parent, self._ident), parent, [], [], strip))
             group.members.append(member)
@@ -714,7 +729,10 @@ class FilesRestorer(Restorer):
 
     def count(self) -> Mapping[str, int]:
         """Count what is in the places now."""
-        tree = Tree(without=[path for group in self._groups for path in (group.swap.stage, group.swap.kept)])
+        without = [path for group in self._groups for path in (group.swap.stage, group.swap.kept)]
+        for group in self._groups:
+            without += group.swap.not_ours()
+        tree = Tree(without=without)
         for group in self._groups:
             for member in group.members:
                 tree.add(self._place(member))

@@ -46,13 +46,14 @@ class _Unit(NamedTuple):
 class Swap:
     """The names of one folder that one restore changes.
 
-    ``inside``: all that is in the folder is changed, not the folder itself, which is a mount point; what is staged and set aside
-    then lies in a folder of that name.
+    ``inside``: all that is in the folder is changed, not the folder itself, which is a mount point or holds what is not of the backup;
+    what is staged and set aside then lies in a folder of that name. ``keep``: patterns of names in it that stay as they are.
     """
 
-    def __init__(self, folder: str, ident: str, inside: Optional[str] = None) -> None:
+    def __init__(self, folder: str, ident: str, inside: Optional[str] = None, keep: Sequence[str] = ()) -> None:
         self.folder = folder
         self.inside = inside
+        self.keep = tuple(keep)
         self.new = ".opsrunner-new-" + ident
         self.aside = ".opsrunner-aside-" + ident
 
@@ -84,6 +85,28 @@ class Swap:
                 yield handle
             finally:
                 os.close(handle)
+
+    def known(self) -> bool:
+        """Whether anything of this restore is in the folder."""
+        return any(os.path.lexists(os.path.join(self.folder, name)) for name in (self.new, self.aside))
+
+    def not_ours(self) -> List[str]:
+        """Paths in the folder that the swap has left alone; none without ``inside``."""
+        if self.inside is None:
+            return []
+        with self._opened() as folder:
+            placed = {name for unit in _read(folder, self.aside) or () for name in unit.new}
+            return [os.path.join(self.folder, name) for name in self._kept_names(folder) if name not in placed]
+
+    def _kept_names(self, folder: int) -> List[str]:
+        """Names in the open folder that are not of the backup: excluded ones, and those of other restores."""
+        import fnmatch
+
+        return [
+            name
+            for name in os.listdir(folder)
+            if name.startswith(_OURS) or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.keep)
+        ]
 
     def begun(self) -> bool:
         """Whether data may have been set aside."""
@@ -183,7 +206,7 @@ class Swap:
         new, aside = self._handle(folder, self.new), self._handle(folder, self.aside)
         try:
             if units is None:
-                names = set(os.listdir(new)) | set(os.listdir(folder))
+                names = set(os.listdir(new)) | (set(os.listdir(folder)) - set(self._kept_names(folder)))
                 if _there(folder, "lost+found"):
                     names.discard("lost+found")  # the file system's own
                 units = [[name] for name in sorted(names) if not name.startswith(_OURS)]

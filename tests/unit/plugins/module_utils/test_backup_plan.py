@@ -114,3 +114,27 @@ def test_who_only_looks_reads_names_and_leaves_the_rest_to_the_engines():
     assert [(one.name, one.engine) for one in light.plan.artifacts] == [(one.name, one.engine) for one in full.plan.artifacts]
     assert light._replace(plan=full.plan) == full
     assert backup_plan.COMPRESSIONS == backup_stream.COMPRESSIONS
+
+
+DATABASE = {"name": "db", "engine": "sqlite", "database": "/srv/shop/data.db"}
+
+
+@pytest.mark.parametrize(
+    ("files", "path", "hint"),
+    [
+        pytest.param({**FILES}, "artifacts[0].exclude", "data.db*", id="not left out"),
+        pytest.param({**FILES, "paths": ["/srv"]}, "artifacts[0].paths", "", id="deep below"),
+    ],
+)
+def test_a_database_in_a_folder_of_files_is_refused(files, path, hint):
+    with pytest.raises(OptionError) as caught:
+        backup_options.parse([whole(artifacts=[files, DATABASE])])
+    assert caught.value.path == f"backups[0].{path}"
+    assert not hint or caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    "files", [{**FILES, "exclude": ["data.db*"]}, {**FILES, "paths": ["/srv/shop2"]}, {**FILES, "exclude": ["/srv/shop/data.db"]}]
+)
+def test_a_database_beside_files_or_left_out_is_fine(files):
+    assert len(backup_options.parse([whole(artifacts=[files, DATABASE])])[0].plan.artifacts) == 2
