@@ -50,7 +50,9 @@ _PAUSE = 0.1
 def _url(value: Any, path: str) -> str:
     found = read.text(value, path).rstrip("/")
     parts = urlsplit(found)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+    if parts.username or parts.password:
+        raise OptionError(path, "holds a user or a password: say them by user and password")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
         raise OptionError(path, "%r is no address of a server" % found, hint="https://localhost:9200")
     return found
 

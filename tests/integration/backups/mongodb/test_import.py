@@ -47,15 +47,15 @@ def _documents(count):
 
 def test_import_and_again(imported):
     """All documents, with times as times; the second time nothing."""
-    result, there = imported(_documents(2500), dry=True)
-    assert (result.inserted, there, result.found["message"]) == (2500, [], "mongodb_import.would")
-    result, there = imported(_documents(2500))
-    assert (result.inserted, result.duplicates, len(there), result.found["status"]) == (2500, 0, 2500, "ok")
+    result, there = imported(_documents(1200), dry=True)
+    assert (result.inserted, there, result.found["message"]) == (1200, [], "mongodb_import.would")
+    result, there = imported(_documents(1200))
+    assert (result.inserted, result.duplicates, len(there), result.found["status"]) == (1200, 0, 1200, "ok")
     assert {type(item["at"]) for item in there} == {bson.DateTime}
-    result, again = imported(_documents(2500))
-    assert (result.inserted, result.duplicates, again) == (0, 2500, there)
-    result, there = imported(_documents(2503))
-    assert (result.inserted, result.duplicates, len(there)) == (3, 2500, 2503)
+    result, again = imported(_documents(1200))
+    assert (result.inserted, result.duplicates, again) == (0, 1200, there)
+    result, there = imported(_documents(1203))
+    assert (result.inserted, result.duplicates, len(there)) == (3, 1200, 1203)
 
 
 def test_lines_and_extended_json(imported):
