@@ -308,19 +308,24 @@ def _samples(database: Any, tables: Sequence[str]) -> Dict[str, str]:
     import hashlib
     import zlib
 
-    found: Dict[str, str] = {}
     there = {table.name for table in _tables(database)}
-    for name in sorted(tables, key=lambda one: (zlib.crc32(one.encode("utf-8", "replace")), one))[:_SAMPLES]:
-        if name not in there:
-            continue
-        key = _row_key(database, name)
-        order = key or "1"
+    chosen = sorted(there & set(tables), key=lambda one: (zlib.crc32(one.encode("utf-8", "replace")), one))[:_SAMPLES]
+    orders = {name: _row_key(database, name) or "1" for name in chosen}
+    found: Dict[str, str] = {}
+    database.text_factory = _marked
+    for name, order in orders.items():
         rows: List[Any] = []
         for way in ("ASC", "DESC"):
             what = "SELECT * FROM %s ORDER BY %s %s LIMIT %d" % (_quoted(name), order, way, _ROWS)  # noqa: S608 - quoted names
             rows += database.execute(what).fetchall()
         found[name] = hashlib.sha256(repr(rows).encode("utf-8")).hexdigest()
+    database.text_factory = bytes
     return found
+
+
+def _marked(raw: bytes) -> Tuple[str, bytes]:
+    """A text, which is not the same as a blob of its bytes."""
+    return ("text", raw)
 
 
 def _row_key(database: Any, table: str) -> Optional[str]:

@@ -12,5 +12,5 @@ from programs import needs
 @pytest.fixture(scope="session", autouse=True)
 def programs() -> None:
     """Left out without them."""
-    for program in ("zstd", "sqlite3"):
+    for program in ("zstd", "gzip"):
         needs(program)
