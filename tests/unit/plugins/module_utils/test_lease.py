@@ -115,7 +115,7 @@ def test_of_many_that_ask_at_once_one_has_it(folder):
             finally:
                 os._exit(3)
         children.append(pid)
-    ended = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+    ended = [os.WEXITSTATUS(os.waitpid(pid, 0)[1]) for pid in children]
     assert sorted(ended) == [0] + [1] * 23
 
 
