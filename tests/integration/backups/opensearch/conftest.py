@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 import urllib.request
+from pathlib import Path
 
 import programs
 import pytest
@@ -24,7 +27,9 @@ def server(tmp_path_factory):
     if done.returncode:
         (pytest.fail if os.environ.get("STRICT") == "1" else pytest.skip)(f"{script}: {done.stderr[-500:]}")
     classes = next(line.split("=", 1)[1] for line in done.stdout.splitlines() if line.startswith("classes="))
-    home = tmp_path_factory.mktemp("opensearch")
+    # In memory where that can be: it syncs after every change.
+    shared = Path("/dev/shm")
+    home = Path(tempfile.mkdtemp(dir=shared)) if os.access(shared, os.W_OK) else tmp_path_factory.mktemp("opensearch")
     (home / "config").mkdir()
     (home / "repositories").mkdir()
     port, transport = programs.free_port(), programs.free_port()
@@ -44,3 +49,4 @@ def server(tmp_path_factory):
     process.kill()
     process.wait()
     process.stdin.close()
+    shutil.rmtree(home, ignore_errors=True)
