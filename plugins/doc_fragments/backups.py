@@ -94,11 +94,15 @@ options:
             description: Level of the compression, 3 for zstd and 6 for gzip unless said otherwise.
             type: int
           paths:
-            description: For files and config, the files and folders, absolute.
+            description:
+              - For files and config, the files and folders, absolute. A pattern such as V(/etc/app/*.conf) need not match anything.
+              - The folder of the sets themselves is always left out.
             type: list
             elements: path
           exclude:
-            description: For files and config, globs of what is left out; with C(/) they match the whole path, without it a name.
+            description:
+              - For files and config, globs of what is left out; with C(/) they match the whole path, without it a name.
+              - V(*) is within one name, as in V(/srv/*/cache).
             type: list
             elements: str
           one_file_system:
@@ -115,7 +119,9 @@ options:
             description: Folder below which the snapshot has the paths.
             type: path
           database:
-            description: Name of the database; for SQLite its file.
+            description:
+              - Name of the database; for SQLite its file.
+              - SQLite alone needs room for a temporary copy below O(backups[].root), for a file in use cannot be read as a stream.
             type: str
           content:
             description:
