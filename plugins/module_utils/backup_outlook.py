@@ -192,8 +192,8 @@ def days_left(sizes: Sequence[Size], count: int, free: int, most: Optional[int])
     for day in range(1, _HORIZON + 1):
         size += growth
         if limit is not None and there >= limit:
-            # As many go as come, each smaller by what sets grew in the time they are kept.
-            taken += growth * limit
+            # As many go as come, each smaller by what sets grew in the time they are kept, and none smaller than nothing.
+            taken += min(growth * limit, rate * size)
         else:
             more = rate if limit is None else min(rate, limit - there)
             there, taken = there + more, taken + more * size

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_ledger, backup_options, backup_outlook
@@ -137,6 +137,7 @@ def test_the_date_is_told(tmp_path):
 _MANY = st.lists(st.integers(1, 10**9), min_size=3, max_size=9)
 
 
+@example([130, 110, 1, 1], 217, 0, 2)
 @given(_MANY, st.integers(0, 10**11), st.integers(0, 10**10), st.integers(1, 30))
 def test_more_space_lasts_longer_and_retention_never_shortens_it(taken, free, more, most):
     known = [Size(NOW - at * DAY, size) for at, size in enumerate(taken)]
