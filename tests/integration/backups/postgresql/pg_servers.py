@@ -52,6 +52,7 @@ class Server:
             config.write(
                 f"listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{self.folder}'\nfsync = off\n"
                 "full_page_writes = off\nautovacuum = off\nmax_connections = 40\nshared_buffers = 64MB\nmax_wal_size = 2GB\n"
+                "wal_level = minimal\nmax_wal_senders = 0\n"
             )
         with open(os.path.join(self.data, "pg_hba.conf"), "w", encoding="utf-8") as rules:
             rules.write("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")

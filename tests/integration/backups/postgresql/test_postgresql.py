@@ -232,10 +232,7 @@ def test_a_drill_without_the_backups_server_makes_one(server: Server, awkward: s
         assert not os.listdir(folder + "/scratch")
 
 
-NAMES = ["", "Ünï cödé \"quoted\" 'x' \\ =", "host=evil dbname=postgres", "ж" * 31]
-
-
-@pytest.mark.parametrize("name", NAMES[1:], ids=range(len(NAMES) - 1))
+@pytest.mark.parametrize("name", ["host=evil dbname=postgres Ünï \"q\" 'x' \\ =", "ж" * 31], ids=range(2))
 def test_names_of_databases(server: Server, name: str, tmp_path: Path) -> None:
     server.make(name)
     quoted = '"' + name.replace('"', '""') + '"'
