@@ -25,14 +25,14 @@ PRINTS = {
     "shop": """
         runuser -u postgres -- pg_dump --no-owner -d shop | grep -v '^.restrict\\|^.unrestrict' | sha256sum
         redis-cli --raw debug digest; redis-cli dbsize; redis-cli config get appendonly
-        find /srv/shop /etc/shop -printf '%p %m %U %G %s %y\\n' | sort | sha256sum
-        find /srv/shop /etc/shop -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum
+        find /srv/shop /etc/shop -not -path '*/.opsrunner-*' -printf '%p %m %U %G %y\\n' | sort | sha256sum
+        find /srv/shop /etc/shop -not -path '*/.opsrunner-*' -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum
     """,
     "logcaster": """
         sqlite3 /var/lib/logcaster/data.db .dump | sha256sum
         find /etc/logcaster /var/lib/logcaster -not -name 'data.db*' -printf '%p %m %U %G %s %y\\n' | sort | sha256sum
         stat -c '%U %G %a' /var/lib/logcaster/data.db
-        find /etc/logcaster -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum
+        find /etc/logcaster -not -path '*/.opsrunner-*' -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum
     """,
 }
 RUN_SECONDS = 300
