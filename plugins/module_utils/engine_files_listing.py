@@ -124,6 +124,7 @@ class Listing:
         self._others: Set[bytes] = set()
         self._parents: Set[bytes] = {b""}
         self._parent = b""
+        self._inside = not self._roots
         self._item: Optional[bytes] = b"" if b"" in self.items else None
         self._entry_limit = limits.entries if limits.entries is not None else 1 << 62
         self._byte_limit = limits.bytes if limits.bytes is not None else 1 << 62
@@ -174,6 +175,8 @@ class Listing:
         parent = name.rpartition(b"/")[0]
         if parent != self._parent:
             self._enter(parent)
+        if not self._inside and not _below(name, self._roots):
+            self._problem("path", "%s is below none of the paths that were backed up" % shown(name))
         counted = self.total
         key = hash(name)
         if key in self._seen:
@@ -233,18 +236,17 @@ class Listing:
         given = name
         if name.startswith(b"/"):
             self._problem("path", "%s is an absolute path" % shown(given))
-        if name.endswith(b"/") or name.startswith((b"/", b".")) or b"//" in name or b"/." in name:
+        if b"/." in name or b"//" in name or name[-1:] == b"/" or name[:1] in (b"/", b"."):
             parts = [part for part in name.split(b"/") if part not in (b"", b".")]
             if b".." in parts:
                 self._problem("path", "%s leads out" % shown(given))
             name = b"/".join(parts)
-        if self._roots and not _below(name, self._roots):
-            self._problem("path", "%s is below none of the paths that were backed up" % shown(given))
         return name
 
     def _enter(self, parent: bytes) -> None:
         """Another folder's entries come."""
         self._parent = parent
+        self._inside = not self._roots or _below(parent, self._roots)
         above = parent
         while above not in self._parents:
             self._parents.add(above)
