@@ -383,7 +383,7 @@ def test_undo_with_other_options_is_refused(shop):
     assert killed(child(shop, fail))
     state = shop.journal()
     options = shop.options(action="undo")
-    options["backups"][0]["artifacts"][0]["paths"] = [str(shop.live)]
+    options["backups"][0]["artifacts"][0]["paths"] = [str(shop.live / "data" / "inner")]
     from ansible_collections.opsrunner.runbook.plugins.module_utils import restore_plan, restore_run
 
     outcome = restore_run.run(restore_plan.parse(options), False, shop.means())
