@@ -20,7 +20,7 @@ daily: $(VENV)/.run
 	@$(BIN)/python -m opsrunner daily --system demo --fail-on none
 
 ## test: lint, sanity, unit tests and whole runs; on a machine with root and podman also roles and planted faults on real hosts
-test: lint sanity test-unit test-old-python test-integration test-lab
+test: lint sanity test-unit test-old-python test-integration test-backups test-lab
 
 ## venv: the environment in .venv with everything that work on this project needs
 venv: $(VENV)/.dev
@@ -83,7 +83,11 @@ test-old-python: $(VENV)/.dev
 
 ## test-integration: whole runs on this machine: the command, records, packages, hostile input
 test-integration: $(VENV)/.dev
-	@$(BIN)/python -m pytest $(filter-out tests/integration/faults,$(wildcard tests/integration/*)) -q -n $(WORKERS) --dist worksteal
+	@$(BIN)/python -m pytest $(filter-out $(addprefix tests/integration/,backups faults recovery),$(wildcard tests/integration/*)) -q -n $(WORKERS) --dist worksteal
+
+## test-backups: engines, sets, copies, restores against real databases and servers that the tests start; those not installed are left out
+test-backups: $(VENV)/.dev
+	@$(BIN)/python -m pytest tests/integration/backups -q -n $(WORKERS) --dist loadfile
 
 ## test-slow: fuzz tests with many more examples than CI has time for
 test-slow: $(VENV)/.dev
@@ -92,7 +96,7 @@ test-slow: $(VENV)/.dev
 ## test-lab: what needs real hosts; without root or podman it is left out, with STRICT=1 that fails
 test-lab: $(VENV)/.dev
 	@if [ -z "$(LAB_MISSING)" ]; then \
-	  $(MAKE) molecule test-faults; \
+	  $(MAKE) molecule test-faults test-recovery; \
 	elif [ "$${STRICT:-}" = 1 ]; then \
 	  echo "The lab cannot be used: $(LAB_MISSING)" >&2; exit 1; \
 	else \
@@ -112,6 +116,10 @@ molecule-other: $(VENV)/.dev
 ## test-faults: plant faults on the lab's hosts, one at a time, and expect exactly the right findings
 test-faults: $(VENV)/.dev
 	@$(BIN)/python -m pytest tests/integration/faults -q
+
+## test-recovery: back up, copy, drill, destroy and restore two systems on the lab's hosts
+test-recovery: $(VENV)/.dev
+	@$(BIN)/python -m pytest tests/integration/recovery -q
 
 ## bench-daily: the daily runbook on ten hosts against a shell script over plain ssh
 bench-daily: $(VENV)/.dev
@@ -151,4 +159,4 @@ clean:
 help:
 	@sed -n 's/^## //p' Makefile | sort
 
-.PHONY: daily test venv lint lint-python lint-yaml lint-roles format docs sanity test-unit test-old-python test-integration test-slow test-lab molecule molecule-other test-faults bench-daily bench-probes bench-logs bench-imports bench-tune lab-up lab-down clean help
+.PHONY: daily test venv lint lint-python lint-yaml lint-roles format docs sanity test-unit test-old-python test-integration test-backups test-recovery test-slow test-lab molecule molecule-other test-faults bench-daily bench-probes bench-logs bench-imports bench-tune lab-up lab-down clean help

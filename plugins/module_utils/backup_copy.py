@@ -80,7 +80,9 @@ def send(
                 with backup_sets.locked(backup.root, "the copying of %s" % backup.name, lock=backup_sets.COPYING):
                     missing = [found for found in backup_sets.listed(backup.root) if copy.name not in recorded(found.path)]
                     broken = [
-                        found.name for found in missing if found.manifest is None or backup_manifest.check_files(found.manifest, found.path)
+                        found.name
+                        for found in missing
+                        if found.manifest is None or not found.sound or backup_manifest.check_files(found.manifest, found.path)
                     ]
                     missing = [found for found in missing if found.name not in broken]
                     far = store(backup, copy) if missing and not check_mode else None
