@@ -30,7 +30,8 @@ PRINTS = {
     """,
     "logcaster": """
         sqlite3 /var/lib/logcaster/data.db .dump | sha256sum
-        find /etc/logcaster /var/lib/logcaster -not -path '*/.opsrunner-*' -not -name 'data.db*' -printf '%p %m %U %G %y\\n' | sort | sha256sum
+        cd /; find etc/logcaster var/lib/logcaster -not -path '*/.opsrunner-*' -not -name 'data.db*' -printf '%p %m %U %G %y\\n' |
+          sort | sha256sum
         stat -c '%U %G %a' /var/lib/logcaster/data.db
         find /etc/logcaster -not -path '*/.opsrunner-*' -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum
     """,
