@@ -299,7 +299,7 @@ def scratch_server(artifact: Artifact, work: Work) -> Iterator[Client]:
             user = "mysql" if "mysql" in {entry.pw_name for entry in pwd.getpwall()} else "nobody"
             entry = pwd.getpwnam(user)
             os.chmod(work.scratch, 0o711)  # noqa: S103 - only to be passed through
-            for folder in {mine, sockets}:
+            for folder in sorted({mine, sockets}):
                 os.chown(folder, entry.pw_uid, entry.pw_gid)
         data, socket = os.path.join(mine, "data"), os.path.join(sockets, "socket")
         install = shutil.which("mariadb-install-db", path=path)

@@ -67,7 +67,7 @@ class Span(NamedTuple):
 
 def frames_for(tally: Tally, form: log_formats.Format, roles: Mapping[str, Sequence[str]], clock: Clock, record: Read) -> Optional[Frames]:
     """The frames of a log; None where its lines have none, or more of a message is wanted than what is said of errors."""
-    names = [name for name, _ in form.parts if name]
+    names = [name for name, _pattern in form.parts if name]
     wanted = {*tally.counted, *roles["level"], *roles["status"], *roles["id"], *(field.name for field in tally.spec.fields)}
     if (
         not form.framed
@@ -226,7 +226,7 @@ class Frames:
                 first = self._time(_extreme(joined, width, alike, b"0123456789"))
             if exact or last > tally.last or last >= tally.until:
                 last = self._time(_extreme(joined, width, alike, b"9876543210"))
-        if first != first or last != last:
+        if math.isnan(first) or math.isnan(last):
             return None
         off = {self._off(hour) for hour in hours}
         return Span(first, last) if len(off) == 1 and None not in off else None
@@ -275,7 +275,7 @@ class Frames:
     def _middle_counts(self, lined: bytes, rows: int) -> List[Tuple[Middle, Any]]:
         """How many lines have each text, and for errors where their texts begin."""
         counts: List[Tuple[Middle, Any]] = [(middle, self._places(lined, middle.text)) for middle in self.middles if middle.facts.error]
-        left = rows - sum(len(places) for _, places in counts)
+        left = rows - sum(len(places) for _value, places in counts)
         plain = [middle for middle in self.middles if not middle.facts.error]
         if len(plain) == 1:
             return [*counts, (plain[0], left)]

@@ -26,7 +26,7 @@ _DAY = 7
 
 def plain_for(tally: Tally, form: log_formats.Format, roles: Mapping[str, Sequence[str]], clock: Clock, record: Read) -> Optional[Frames]:
     """What counts the lines of such a log; None where more is wanted of a line than its level and time."""
-    names = [name for name, _ in form.parts if name]
+    names = [name for name, _pattern in form.parts if name]
     if (
         not form.searched
         or clock.pattern is not None
@@ -44,12 +44,12 @@ class Plain(Frames):
     def __init__(self, tally: Tally, form: log_formats.Format, clock: Clock, record: Read) -> None:
         super().__init__(tally, form, clock, record)
         self.facts = tally.facts((None, None))
-        names = [name for name, _ in form.parts]
+        names = [name for name, _pattern in form.parts]
         #: What stands between time and message, as far as it says no level; None where there is no time.
         self.middle: Optional[bytes] = None
         if "time" in names:
             parts = form.parts[names.index("time") + 1 : names.index("level") if "level" in names else names.index("message")]
-            self.middle = "".join(pattern for _, pattern in parts).encode("ascii")
+            self.middle = "".join(pattern for _name, pattern in parts).encode("ascii")
             if "level" in names:
                 # The level's part begins with the bracket that makes it optional.
                 self.middle = self.middle[: -len(b"(?:")]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import math
 import os
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -288,7 +289,8 @@ def _new(client: Client, item: Import, documents: Sequence[Dict[str, Any]]) -> T
 def _mark(values: Sequence[Any], kind: bytes) -> bytes:
     """The same for values that the server takes for equal: 1, 1.0 and a long 1 are."""
     plain = [
-        int(value) if _is_number(value) and value == value and abs(value) < 1 << 53 and value == int(value) else value for value in values
+        int(value) if _is_number(value) and not math.isnan(value) and abs(value) < 1 << 53 and value == int(value) else value
+        for value in values
     ]
     return hashlib.sha256(kind + bson.encode({"": plain})).digest()
 

@@ -140,8 +140,11 @@ def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
             signal.signal(number, old)
 
 
-def carry_out(job: Job, run: runs.Run, watcher: Watcher, language: str | None = None) -> runs.Record:
-    """Run the job as ``run`` and return its ended record. Raises OSError when the run's folder cannot be used."""
+def carry_out(job: Job, run: runs.Run, watcher: Watcher, language: str | None = None, said: list[str] | None = None) -> runs.Record:
+    """Run the job as ``run`` and return its ended record. Raises OSError when the run's folder cannot be used.
+
+    ``said`` is given the lines that steps have to say whatever the verbosity: what a dry run would do, what can be chosen from.
+    """
     progress = Progress()
     tail: collections.deque[str] = collections.deque(maxlen=_TAIL)
     stop = Stop(watcher.on_stop, run.path)
@@ -149,7 +152,10 @@ def carry_out(job: Job, run: runs.Run, watcher: Watcher, language: str | None = 
     def on_event(event: Event) -> bool:
         progress.take(event)
         if event.get("stdout"):
-            tail.extend(_ANSI.sub("", event["stdout"]).splitlines())
+            lines = _ANSI.sub("", event["stdout"]).splitlines()
+            tail.extend(lines)
+            if said is not None and event.get("event") == "verbose":
+                said.extend(lines)
         watcher.on_event(event)
         return False
 

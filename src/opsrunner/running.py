@@ -97,14 +97,15 @@ def run_runbook(given: argparse.Namespace, extra: Sequence[str]) -> int:
     except OSError as error:
         raise RefusalError(f"no run can be kept: {error}; set {runs.STATE_VARIABLE} to a folder that can be written") from error
     watcher = _watcher(given, run, f"{runbook.name} on {system.name}")
+    said: list[str] = []
     try:
-        record = runner.carry_out(job, run, watcher, given.language)
+        record = runner.carry_out(job, run, watcher, given.language, None if given.verbose else said)
     except (OSError, ValueError) as error:
         raise RefusalError(f"the record of run {run.id} cannot be kept: {error}") from error
     finally:
         watcher.close()
     status = runs.exit_status(record, given.fail_on or record.get("fail_on") or "unknown")
-    output.say(lambda: _tell(given, run, record, status))
+    output.say(lambda: _tell(given, run, record, status, said))
     return status
 
 
@@ -126,10 +127,12 @@ def _watcher(given: argparse.Namespace, run: Any, title: str) -> live.Silent | l
     return live.Screen(sys.stderr, run, title, color=live.colored(sys.stderr))
 
 
-def _tell(given: argparse.Namespace, run: Any, record: dict[str, Any], status: int) -> None:
+def _tell(given: argparse.Namespace, run: Any, record: dict[str, Any], status: int, said: Sequence[str]) -> None:
     if given.json:
         print(json.dumps(record, ensure_ascii=False))
     elif not given.quiet or status:
         from opsrunner import showing
 
+        for line in said:
+            print("".join(char if char.isprintable() else " " for char in line))
         print(showing.terminal(showing.model(run, record, given.language)), end="")

@@ -24,7 +24,9 @@ INVENTORIES = {"shop": HERE / "shop", "logcaster": ROOT / "inventories" / "logca
 PRINTS = {
     "shop": """
         runuser -u postgres -- pg_dump --no-owner -d shop | grep -v '^.restrict\\|^.unrestrict' | sha256sum
-        redis-cli --raw debug digest; redis-cli dbsize; redis-cli config get appendonly
+        redis-cli eval "local r = {};
+          for _, k in ipairs(redis.call('keys', '*')) do r[#r + 1] = k .. redis.sha1hex(redis.call('dump', k)) end;
+          table.sort(r); return #r .. redis.sha1hex(table.concat(r))" 0; redis-cli config get appendonly
         find /srv/shop /etc/shop -not -path '*/.opsrunner-*' -printf '%p %m %U %G %y\\n' | sort | sha256sum
         find /srv/shop /etc/shop -not -path '*/.opsrunner-*' -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum
     """,
