@@ -562,8 +562,7 @@ def _unpacked(client: Client, spec: Mapping[str, Any], artifact: Artifact, store
     free = shutil.disk_usage(root).free
     if free < needed:
         raise EngineError("space", "%s has %d bytes free, %d are needed" % (root, free, needed))
-    with contextlib.ExitStack() as stack:
-        _same, folder = stack.enter_context(_repository(client, spec, name))
+    with _repository(client, spec, name) as (_name, folder):
         with _members(artifact, stored, work) as members:
             for inner, content in members:
                 path = os.path.join(folder, inner)
