@@ -393,6 +393,7 @@ def test_a_file_larger_than_allowed_leaves_nothing(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_the_run_without_a_partial(tmp_path, number):
     """What is being made is removed, what comes after is not begun, and the signal is told."""
+    outside = signal.signal(number, signal.default_int_handler)  # whoever runs the tests may have it ignored
     before = signal.getsignal(number)
     first = backup(tmp_path / "a", "a", {"db": {"script": "echo x; sleep 300"}, "other": {"script": "sleep 300"}})
 
@@ -403,13 +404,16 @@ def test_a_signal_ends_the_run_without_a_partial(tmp_path, number):
 
     sender = threading.Thread(target=send)
     sender.start()
-    results = _run(first, backup(tmp_path / "b", "b"))
-    sender.join()
+    try:
+        results = _run(first, backup(tmp_path / "b", "b"))
+        sender.join()
+        assert signal.getsignal(number) is before
+    finally:
+        signal.signal(number, outside)
     assert results.signal == number.name
     assert [(one.set, one.found["status"], one.found["message"]) for one in results.made] == [(None, "critical", "backup.made.stopped")] * 2
     assert _names(tmp_path / "a") == []
     assert not (tmp_path / "b").exists()
-    assert signal.getsignal(number) is before
 
 
 def test_a_signal_that_is_ignored_stays_so(tmp_path):
