@@ -10,11 +10,14 @@ import json
 import lzma
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ansible_collections
 import pytest
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import log_main
@@ -87,13 +90,33 @@ def test_a_folder_that_may_not_be_entered_is_not_taken_for_an_empty_one(folder: 
     assert (found["status"], found["params"]["reason"]["message"]) == ("unknown", "reason.log_denied")
 
 
+ALONE = """
+import json, sys
+sys.path.extend(json.loads(sys.argv[1]))
+import ansible_collections
+ansible_collections.__path__ = json.loads(sys.argv[2])
+from ansible_collections.opsrunner.runbook.plugins.module_utils import log_main
+job = json.load(sys.stdin)
+print(json.dumps({item["check"]: item for item in log_main.log_stats(job, float(sys.argv[3]))["findings"]}))
+"""
+
+
+def alone(*logs: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The findings of a process of its own, as a module is: what other tests have in memory does not count."""
+    job = {"logs": [{"zone": "UTC", "rotated": False, "format": "batch", **log} for log in logs], **more}
+    paths = [json.dumps(sys.path), json.dumps(list(ansible_collections.__path__)), str(NOW)]
+    done = subprocess.run([sys.executable, "-c", ALONE, *paths], input=json.dumps(job), capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 def test_the_memory_limit_is_told_and_is_no_crash(tmp_path: Path) -> None:
     # To unpack this takes a window of 64 MiB, whatever it holds.
     (tmp_path / "big.log.xz").write_bytes(lzma.compress(LINE.encode() * 1000, preset=9))
     (tmp_path / "small.log").write_text(LINE * 5)
     logs = [{"name": "big", "paths": [str(tmp_path / "big.log.xz")]}, {"name": "small", "paths": [str(tmp_path / "small.log")]}]
-    found = look(*logs, memory_limit="64M", workers=1)
+    found = alone(*logs, memory_limit="64M", workers=1)
     big = found["log.big.source"]
     assert (big["status"], big["params"]["reason"]["message"]) == ("unknown", "reason.log_memory")
     assert (found["log.small.source"]["status"], found["log.small.source"]["value"]) == ("ok", 5)
-    assert look(*logs, memory_limit="512M", workers=1)["log.big.source"]["value"] == 1000
+    assert alone(*logs, memory_limit="512M", workers=1)["log.big.source"]["value"] == 1000
