@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_restores_killed_at_hundreds_of_moments():
     """Undone, and resumed."""
     environment = {**os.environ, "OPSRUNNER_KILLS": "200"}
-    tests = str(ROOT / "tests/integration/backups/restore/test_kill.py")
+    tests = str(ROOT / "tests/integration/backups/restore/test_restore_kill.py")
     command = [sys.executable, "-m", "pytest", "-q", "-n0", "-k", "random_moments", tests]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:]
