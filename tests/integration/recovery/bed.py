@@ -23,7 +23,7 @@ INVENTORIES = {"shop": HERE / "shop", "logcaster": ROOT / "inventories" / "logca
 #: What a system's data is, as one text: equal before and after means that nothing was lost and nothing is mixed up.
 PRINTS = {
     "shop": """
-        runuser -u postgres -- pg_dump --no-owner -d shop | grep -v '^.restrict\\|^.unrestrict' | sha256sum
+        runuser -u postgres -- pg_dump --no-owner --exclude-schema 'opsrunner*' -d shop | grep -v '^.restrict\\|^.unrestrict' | sha256sum
         redis-cli eval "local r = {};
           for _, k in ipairs(redis.call('keys', '*')) do r[#r + 1] = k .. redis.sha1hex(redis.call('dump', k)) end;
           table.sort(r); return #r .. redis.sha1hex(table.concat(r))" 0; redis-cli config get appendonly
@@ -78,6 +78,7 @@ class Bed:
             self.lab.exec("vault1", "cat >> /root/.ssh/authorized_keys", stdin=key.encode())
             variables = {
                 "shop_vault": address,
+                "logcaster_health_timeout": "8s",
                 "logcaster_backup_key": "/root/.ssh/vault",
                 "logcaster_backup_hosts": "/root/.ssh/vault_hosts",
             }
