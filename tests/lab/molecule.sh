@@ -10,6 +10,8 @@ export PATH=$PWD/.venv/bin:$PATH
 # With galaxy.yml at the root Molecule looks in extensions/ otherwise.
 export MOLECULE_GLOB=$PWD/molecule/*/molecule.yml
 export ANSIBLE_CONFIG=$PWD/ansible.cfg
+# What podman was first called with on a machine decides how it makes networks, unless it is told each time.
+export CONTAINERS_CONF=$PWD/tests/lab/containers.conf
 export ANSIBLE_HOME=${ANSIBLE_HOME:-$PWD/.ansible}
 if [ $# = 0 ]; then
   set -- test --all
