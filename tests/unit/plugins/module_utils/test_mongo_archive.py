@@ -89,6 +89,8 @@ def test_flipped_bits_in_documents_are_found():
 def test_rubbish_is_refused(data):
     """Whatever is no archive is told, and nothing else is raised."""
     for start in (b"", _HEAD, _HEAD + _collection("users") + _END):
+        if start + data == _HEAD + _END:
+            continue  # an archive of a database that holds nothing
         with pytest.raises(ArchiveError):
             _walk(start + data)
 
