@@ -13,11 +13,16 @@ import time
 import pytest
 
 
+def leave_out(reason: str) -> None:
+    """Leave the test out; with STRICT=1 it fails instead."""
+    (pytest.fail if os.environ.get("STRICT") == "1" else pytest.skip)(reason)
+
+
 def needs(program: str) -> str:
     """The program's path; the test is left out without it, and fails with STRICT=1."""
     found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
     if found is None:
-        (pytest.fail if os.environ.get("STRICT") == "1" else pytest.skip)(f"{program} is not installed")
+        leave_out(f"{program} is not installed")
     return str(found)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from my_servers import HERE, PASSWORD, Server, make_set, restore
+from programs import leave_out
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream as stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Stored, Work
@@ -440,7 +441,7 @@ def _command_lines() -> list[bytes]:
 
 def test_programs_run_as_another_user(server: Server, tmp_path: Path) -> None:
     if not server.user:
-        pytest.skip("only root runs programs as another user")
+        leave_out("only root runs programs as another user")
     name = _small(server)
     made = make_set(server.spec(name, run_as=server.user), tmp_path / "set")
     assert ENGINE.drill(made.spec, made.artifact, made.stored, Work(str(tmp_path))).samples == made.artifact.samples

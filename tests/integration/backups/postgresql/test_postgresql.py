@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 from pg_servers import HERE, PASSWORD, Server, make_set, restore
+from programs import leave_out
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream as stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Stored, Work
@@ -352,7 +353,7 @@ def test_a_full_disk_leaves_the_present_data_as_it_is(server: Server, tmp_path: 
     folder = os.path.join(server.folder, "small disk")
     os.mkdir(folder)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=0777", "tmpfs", folder], capture_output=True, check=False).returncode:
-        pytest.skip("no file system can be mounted here")
+        leave_out("no file system can be mounted here")
     try:
         inner = os.path.join(folder, "space")
         os.mkdir(inner)
@@ -380,7 +381,7 @@ def test_a_full_disk_leaves_the_present_data_as_it_is(server: Server, tmp_path: 
 
 def test_programs_run_as_the_servers_user(server: Server, tmp_path: Path) -> None:
     if not server.user:
-        pytest.skip("only root runs programs as another user")
+        leave_out("only root runs programs as another user")
     name = _small(server)
     made = make_set(server.spec(name, run_as=server.user, tables=["orders"]), tmp_path / "set")
     ENGINE.read_through(made.artifact, made.stored, Work(str(tmp_path)))
