@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import socket
 import time
@@ -27,10 +29,12 @@ def needs(program: str) -> str:
 
 
 def free_port() -> int:
-    """A port of this host that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this host that nobody has: below those that the kernel gives to the next connection that asks."""
+    for port in random.sample(range(20000, 32768), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    return pytest.fail("no port is free")
 
 
 def wait_for(port: int) -> None:

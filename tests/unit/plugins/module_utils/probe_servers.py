@@ -65,6 +65,24 @@ class Server:
         self.socket.close()
 
 
+class Refusing:
+    """An address that refuses connections for as long as this lives: its port is taken and nothing listens there.
+
+    The port of a server that was closed will not do: the kernel gives it to whoever asks next.
+    """
+
+    def __init__(self, host="127.0.0.1"):
+        self._socket = socket.socket()
+        self._socket.bind((host, 0))
+        self.address = "%s:%d" % (host, self._socket.getsockname()[1])
+
+    def url(self):
+        return "http://%s/" % self.address
+
+    def close(self):
+        self._socket.close()
+
+
 def saying(*pieces):
     """A handler that sends the pieces one by one and hangs up."""
 

@@ -3,13 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
 import time
 
 import pytest
-from probe_servers import Server, answer, find, reason, saying, silent
+from probe_servers import Refusing, Server, answer, find, reason, saying, silent
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import probe_system
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe import run_probes
@@ -29,6 +30,12 @@ def serve():
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def dead():
+    with contextlib.closing(Refusing()) as refusing:
+        yield refusing
 
 
 def http(name, url, **more):
@@ -148,9 +155,7 @@ def test_what_came_before_the_time_was_over_is_shown(serve):
     assert (item["status"], item["evidence"]["answer"]) == ("critical", "loading")
 
 
-def test_addresses_are_tried_in_order(serve):
-    dead = serve(silent)
-    dead.close()
+def test_addresses_are_tried_in_order(serve, dead):
     good = serve(silent, reads=False)
     item = find(type="tcp", addresses=[dead.address, good.address])
     assert (item["status"], item["evidence"]["target"]) == ("ok", good.address)

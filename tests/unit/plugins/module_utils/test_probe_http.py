@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import socket
@@ -13,7 +14,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probe_servers import Server, answer, find, probe, reason, saying, silent
+from probe_servers import Refusing, Server, answer, find, probe, reason, saying, silent
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import probe_outcome
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_http import Reader, same, unpack
@@ -31,6 +32,12 @@ def serve():
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def dead():
+    with contextlib.closing(Refusing()) as refusing:
+        yield refusing
 
 
 def test_a_right_answer_is_ok_with_its_time_and_where_it_was_spent(serve):
@@ -178,11 +185,8 @@ def test_a_compressed_bomb_is_unpacked_to_the_limit_only(serve):
     assert item["evidence"]["bytes_body"] == 1024 * 1024
 
 
-def test_a_refused_and_a_reset_connection_are_told_apart(serve):
-    server = serve(silent)
-    port = server.port
-    server.close()
-    assert reason(find(type="http", url="http://127.0.0.1:%d/" % port)) == "refused"
+def test_a_refused_and_a_reset_connection_are_told_apart(serve, dead):
+    assert reason(find(type="http", url=dead.url())) == "refused"
 
     def reset(connection, _request):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -322,10 +326,8 @@ def test_a_body_that_is_no_json_is_critical_and_its_values_unknown(serve, body):
     assert found["http.it.x"]["status"] == "unknown"
 
 
-def test_values_are_unknown_when_there_is_no_answer(serve):
-    server = serve(silent)
-    server.close()
-    found, _result = probe(type="http", url=server.url(), json=[{"name": "x", "expression": "a", "critical": "1"}])
+def test_values_are_unknown_when_there_is_no_answer(dead):
+    found, _result = probe(type="http", url=dead.url(), json=[{"name": "x", "expression": "a", "critical": "1"}])
     assert [found["http.it"]["status"], found["http.it.x"]["status"]] == ["critical", "unknown"]
 
 
@@ -349,9 +351,7 @@ def test_secrets_of_the_options_are_in_nothing_that_comes_back(serve):
 # -- failover, both families -----------------------------------------------------------------------------------------------
 
 
-def test_the_first_address_that_answers_decides_and_the_others_are_told(serve):
-    dead = serve(silent)
-    dead.close()
+def test_the_first_address_that_answers_decides_and_the_others_are_told(serve, dead):
     garbage, good = serve(saying(b"what?")), serve(answer())
     item = find(type="http", urls=[dead.url(), garbage.url(), good.url(), "http://never.invalid/"])
     assert item["status"] == "ok"

@@ -43,12 +43,14 @@ def test_a_port_of_the_wrong_process_names_who_holds_it(listener):
     assert str(os.getpid()) in str(item["params"]["holders"])
 
 
-def test_a_port_that_is_to_be_free_and_is_not_names_who_holds_it(listener):
-    port = listener.getsockname()[1]
-    assert find(type="port", port=port, state="free")["message"] == "probe.port.taken"
-    listener.close()
-    assert find(type="port", port=port, state="free")["status"] == "ok"
-    assert find(type="port", port=port)["message"] == "probe.port.closed"
+def test_a_port_that_is_to_be_free_and_is_not_names_who_holds_it():
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        port = holder.getsockname()[1]
+        assert find(type="port", port=port, state="free")["status"] == "ok"
+        assert find(type="port", port=port)["message"] == "probe.port.closed"
+        holder.listen()
+        assert find(type="port", port=port, state="free")["message"] == "probe.port.taken"
 
 
 def test_udp_and_ipv6_ports_are_seen():
