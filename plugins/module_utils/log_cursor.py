@@ -146,15 +146,19 @@ def plan(files: Sequence[File], entries: Sequence[Entry], unpack: Callable[[File
 class State:
     """The remembered places of one log in a file of the state folder, held by one run at a time.
 
-    Raises OSError when the folder cannot be written, and Busy when another run holds it.
+    Raises OSError when the folder cannot be written, and Busy when another run holds it. Not to ``make`` it: FileNotFoundError where
+    nothing was saved so far.
     """
 
-    def __init__(self, folder: str, name: str) -> None:
+    def __init__(self, folder: str, name: str, make: bool = True) -> None:
         safe = "".join(char if char.isalnum() or char in "._-" else "_" for char in name)
         stem = safe if safe == name else "%s-%s" % (safe, _hash(name.encode("utf-8", "surrogatepass"))[:8])
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        if make:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
         self.path = os.path.join(folder, stem + ".json")
-        self._lock = os.open(os.path.join(folder, "." + stem + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._lock = os.open(
+            os.path.join(folder, "." + stem + ".lock"), os.O_RDWR | (os.O_CREAT if make else 0) | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -19,7 +19,8 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.log_options impo
 from ansible_collections.opsrunner.runbook.plugins.module_utils.log_run import Outcome
 
 KIND = "log"
-_QUANTILES = ("p50", "p95", "p99")
+#: Reading was given up: what is in the rest nobody knows.
+_ENDED = ("timeout", "memory", "killed")
 
 
 def findings_of(outcome: Outcome, now: float) -> List[Finding]:
@@ -27,10 +28,10 @@ def findings_of(outcome: Outcome, now: float) -> List[Finding]:
     spec, summary = outcome.spec, outcome.summary
     judged = _Judge(outcome, now)
     found = [judged.source()]
-    if spec.cursor:
-        found.append(judged.cursor())
     if outcome.state == "busy":
         return found
+    if spec.cursor:
+        found.append(judged.cursor())
     blocked = judged.blocked()
     if blocked is not None:
         found.append(blocked)
@@ -77,6 +78,9 @@ class _Judge:
         self.unread = bool(codes - ({"missing"} if outcome.files else set())) and not self.summary["lines"]
         self.nothing = not outcome.files and bool(self.spec.paths)
         self.absent = self.nothing and self.spec.optional and codes <= {"missing"}
+        #: Why more may be in the log than was read.
+        self.gap = next((problem for problem in outcome.problems if problem.code != "missing" or not outcome.files), None)
+        self.ended = next((problem for problem in outcome.problems if problem.code in _ENDED), None)
 
     def _finding(self, what: str, status: str, text: findings.Message, **more: Any) -> Finding:
         return findings.finding("log.%s.%s" % (self.spec.name, what), KIND, status, text, **more)
@@ -144,9 +148,13 @@ class _Judge:
         return self._judged("unparsed", share, "%", text, check, evidence)
 
     def _judged(self, what: str, value: Optional[float], unit: str, text: findings.Message, check: CheckSpec, evidence: Any) -> Finding:
+        status = thresholds.judge(value, check.warning, check.critical)
+        if status == "ok" and self.ended is not None:
+            # What was not read may be what is wrong.
+            return self._cannot(what, check, message("reason.log_" + self.ended.code, detail=self.ended.detail))
         return self._finding(
             what,
-            thresholds.judge(value, check.warning, check.critical),
+            status,
             text,
             value=value,
             unit=unit,
@@ -311,6 +319,8 @@ class _Judge:
                 return self._cannot(what, check, message("reason.log_cursor_age"))
             if figures["ever"]:
                 return self._cannot(what, check, message("reason.log_untimed"))
+            if self.gap is not None:
+                return self._cannot(what, check, message("reason.log_" + self.gap.code, detail=self.gap.detail))
             text = message("log.never", log=self.spec.name, pattern=pattern.name)
             status = "critical" if check.critical is not None else "warning"
             evidence = {"log_lines": self.summary["lines"], "log_files": self.outcome.files[:20]}

@@ -361,8 +361,11 @@ def inflate(read: Callable[[int], bytes], suffix: str) -> Iterator[bytes]:  # no
             return
 
 
-def stream(argv: Sequence[str], stdin: Optional[int], find: Optional[Callable[[str], Optional[str]]] = None) -> Iterator[bytes]:
-    """What a program prints. Raises Damaged with the last line of its complaint when it fails or cannot be started."""
+def stream(argv: Sequence[str], stdin: Optional[int], prepare: Optional[Callable[[], None]] = None) -> Iterator[bytes]:
+    """What a program prints. ``prepare``: to be done in it before it starts.
+
+    Raises Damaged with the last line of its complaint when it fails or cannot be started.
+    """
     import subprocess
     import tempfile
 
@@ -373,6 +376,7 @@ def stream(argv: Sequence[str], stdin: Optional[int], find: Optional[Callable[[s
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=subprocess.PIPE,
                 stderr=complaint,
+                preexec_fn=prepare,  # noqa: PLW1509  # no thread is there
                 env={**os.environ, "LC_ALL": "C.UTF-8"},
             )
         except OSError as error:
@@ -426,6 +430,8 @@ def journal_command(units: Sequence[str], since: Optional[float], until: Optiona
         "journalctl",
         "--no-pager",
         "-q",
+        # Else what is longer than 4 KiB has no message.
+        "--all",
         "-o",
         "json",
         "--output-fields=MESSAGE,PRIORITY,_PID,_SYSTEMD_UNIT,SYSLOG_IDENTIFIER",

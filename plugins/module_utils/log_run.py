@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import Any, Callable, Container, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -18,8 +19,6 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.log_tally import
 RANGE = 16 * 1024 * 1024
 #: No smaller ranges are made of a log for that.
 SMALL_RANGE = 1024 * 1024
-#: Less than this is read without further processes.
-SMALL = 4 * 1024 * 1024
 #: A rotated file that was not written to for so long has got its last line, newline or not.
 SETTLED = 60.0
 _ATTEMPTS = 3
@@ -113,7 +112,7 @@ class Reader:
             elif task.kind == "packed":
                 self._packed(task)
             else:
-                self._lines(task, self._journal_lines(task) if task.kind == "journal" else log_read.stream(task.argv, None))
+                self._lines(task, self._journal_lines(task) if task.kind == "journal" else log_read.stream(task.argv, None, _uncapped))
         except Damaged as error:
             self.part.problems.append((task.log, Problem(where, "damaged" if task.file else "command", error.reason)))
         except OSError as error:
@@ -232,7 +231,7 @@ class Reader:
     def _journal_lines(self, task: Task) -> Iterable[bytes]:
         """The journal's lines; the cursor that ends them is kept."""
         last = b""
-        for data in log_read.stream(task.argv, None):
+        for data in log_read.stream(task.argv, None, _uncapped):
             data = last + data
             end = data.rfind(b"\n-- cursor: ") + 1
             if not end and data.startswith(b"-- cursor: "):
@@ -282,9 +281,7 @@ class Work:
         return self._fork(tasks, wanted)
 
     def _workers(self, tasks: Sequence[Task]) -> int:
-        total = sum(task.end - task.start for task in tasks)
-        if total <= SMALL and all(task.kind in ("range", "tail", "packed") for task in tasks) and not self.limits.workers:
-            return 0
+        # One at least, however little there is to read: it can be capped, and ended when an expression never comes to an end.
         return max(1, min(self.limits.workers or processors(), len(tasks)))
 
     def _fork(self, tasks: Sequence[Task], workers: int) -> Tuple[List[Part], str]:
@@ -306,11 +303,15 @@ class Work:
             if pid == 0:
                 code = 1
                 try:
+                    # What it starts is to end with it.
+                    os.setpgid(0, 0)
                     os.close(out)
                     os.close(queue_in)
                     code = self._child(tasks, queue_out, into)
                 finally:
                     os._exit(code)
+            with contextlib.suppress(OSError):
+                os.setpgid(pid, pid)  # here too: whoever comes first
             os.close(into)
             children[out] = pid
         os.close(queue_out)
@@ -324,10 +325,12 @@ class Work:
             poll.register(out, select.POLLIN)
         try:
             while waiting:
-                ready = poll.poll(max(0.0, end - time.monotonic()) * 1000)
-                if not ready:
+                left = end - time.monotonic()
+                if left <= 0:
                     problem = "timeout"
                     break
+                # No number that poll could not take.
+                ready = poll.poll(min(left, 86400.0) * 1000)
                 for out, _event in ready:
                     data = os.read(out, 1 << 20)
                     if data:
@@ -337,7 +340,7 @@ class Work:
                         waiting.discard(out)
         finally:
             for out in waiting:
-                os.kill(children[out], signal.SIGKILL)
+                os.killpg(children[out], signal.SIGKILL)
             parts: List[Part] = []
             for out, pid in children.items():
                 os.close(out)
@@ -388,10 +391,20 @@ def _be_nice(limits: Limits) -> None:
     except OSError:
         pass
     try:
-        resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = [limits.memory, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)]
+        resource.setrlimit(resource.RLIMIT_AS, (min(wanted), hard))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (OSError, ValueError):
         pass
+
+
+def _uncapped() -> None:
+    """In a program that prints lines: what is written in Go ends at once where it may not reserve more than it will ever use."""
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 
 
 class Way(NamedTuple):
@@ -510,11 +523,13 @@ class _Log:
         if not self.spec.cursor:
             return
         try:
-            self.state = log_cursor.State(self.way.state_dir, self.spec.name)
+            self.state = log_cursor.State(self.way.state_dir, self.spec.name, make=self.way.keep_state)
             self.saved, readable = self.state.load()
             self.trouble = "" if readable else "broken"
         except log_cursor.Busy:
             self.trouble = "busy"
+        except FileNotFoundError:
+            self.trouble = "unwritable" if self.way.keep_state else ""
         except OSError:
             self.trouble = "unwritable"
 

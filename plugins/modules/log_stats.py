@@ -74,7 +74,7 @@ options:
     type: float
     default: 100
   memory_limit:
-    description: Memory that each process may use. When it is reached the log is V(unknown).
+    description: Memory that each reading process may use, a C(command) excepted. When it is reached the log is V(unknown).
     type: str
     default: 512M
   timeout:

@@ -66,6 +66,7 @@ def main() -> None:
             for number in range(20):
                 send(b"paid %d" % number if number % 4 else b"card %d refused" % number, 6 if number % 4 else 3)
             send("두 줄\nand its second".encode(), 4)
+            send(b"Traceback\n" + b"  at line\n" * 2000 + b"paid 99", 4)
             send(b"no text \xff\xfe", 2)
             send(b"of another unit", 3, "other.service")
             settle("first")

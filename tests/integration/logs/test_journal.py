@@ -31,10 +31,10 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 def test_entries_of_the_unit_are_read_with_level_time_and_text(answers: list[dict[str, Any]]) -> None:
     first = answers[0]
-    assert (first["source"]["status"], first["source"]["value"]) == ("ok", 22)
+    assert (first["source"]["status"], first["source"]["value"]) == ("ok", 23)
     assert first["source"]["evidence"]["log_formats"] == ["journal"]
     assert first["unparsed"]["value"] == 0
-    assert first["errors"]["evidence"]["log_levels"] == ["INFO: 15", "ERROR: 5", "CRITICAL: 1", "WARNING: 1"]
+    assert first["errors"]["evidence"]["log_levels"] == ["INFO: 15", "ERROR: 5", "WARNING: 2", "CRITICAL: 1"]
     assert first["errors"]["evidence"]["log_signatures"] == ["5 × card <n> refused", "1 × no text \ufffd\ufffd"]
     newest = first["errors"]["evidence"]["log_newest"]
     assert "CRITICAL no text \ufffd\ufffd [" in newest[0]
@@ -43,10 +43,10 @@ def test_entries_of_the_unit_are_read_with_level_time_and_text(answers: list[dic
 
 def test_patterns_are_searched_in_messages(answers: list[dict[str, Any]]) -> None:
     paid = answers[0]["count.paid"]
-    assert (paid["value"], paid["evidence"]["log_line"]) == (15, "paid 19")
-    assert (paid["evidence"]["log_min"], paid["evidence"]["log_mean"], paid["evidence"]["log_max"]) == (1.0, 10.0, 19.0)
+    assert (paid["value"], paid["evidence"]["log_line"]) == (16, "Traceback\n" + "  at line\n" * 49)
+    assert (paid["evidence"]["log_min"], paid["evidence"]["log_mean"], paid["evidence"]["log_max"]) == (1.0, 15.5625, 99.0)
 
 
 def test_the_cursor_gives_each_entry_once(answers: list[dict[str, Any]]) -> None:
-    assert [answer["source"]["value"] for answer in answers] == [22, 7, 0, 29]
+    assert [answer["source"]["value"] for answer in answers] == [23, 7, 0, 30]
     assert [answer["errors"]["value"] for answer in answers] == [6, 7, 0, 13]

@@ -12,6 +12,8 @@ import os
 import random
 import resource
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -287,13 +289,69 @@ def test_a_record_of_the_journal_has_its_level_and_bytes_as_text(tmp_path: Path)
 def test_check_mode_does_not_move_the_cursor(tmp_path: Path) -> None:
     path = write(tmp_path / "a.log", record(1))
     module = {"state_dir": str(tmp_path / "state")}
-    for check_mode, lines in ((True, 1), (False, 1), (False, 0)):
-        assert look(paths=[path], format="json", cursor=True, module=module, check_mode=check_mode)["source"]["value"] == lines
+    for check_mode, lines in ((True, 1), (False, 1), (False, 0), (True, 0)):
+        found = look(paths=[path], format="json", cursor=True, module=module, check_mode=check_mode)
+        assert (found["source"]["value"], found["cursor"]["status"]) == (lines, "ok")
+        # Not even a folder is made.
+        assert (tmp_path / "state").exists() or check_mode
 
 
 def test_a_process_that_runs_out_of_time_is_told(tmp_path: Path) -> None:
     found = look(command=["sleep", "30"], module={"timeout": "200ms"})["source"]
     assert found["params"]["reason"]["message"] == "reason.log_timeout"
+
+
+def test_a_command_ends_with_the_process_that_reads_it(tmp_path: Path) -> None:
+    script = 'echo $$ > "$0"; exec sleep 1000'
+    look(command=["sh", "-c", script, str(tmp_path / "pid")], module={"timeout": "500ms"})
+    state = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
+    for _attempt in range(100):
+        if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.05)
+    raise AssertionError(state.read_text())
+
+
+def test_an_expression_that_never_comes_to_an_end_is_told_however_small_the_log(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("a" * 60 + "b\n", encoding="utf-8")
+    patterns = [{"name": "slow", "regex": "(a+)+$"}]
+    found = look(paths=[str(tmp_path / "a.log")], format="text", patterns=patterns, module={"timeout": "300ms"})
+    assert found["source"]["params"]["reason"]["message"] == "reason.log_timeout"
+    assert found["count.slow"]["status"] == "unknown"
+
+
+def test_the_memory_limit_is_not_that_of_a_command() -> None:
+    # What is written in Go reserves more than half a gigabyte of addresses when it starts, and uses little of it.
+    reserve = "import mmap; mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ); print('done')"
+    found = look(command=[sys.executable, "-c", reserve], format="text", module={"memory_limit": "128M"})["source"]
+    assert (found["status"], found["value"]) == ("ok", 1)
+
+
+def test_what_was_read_of_a_log_before_its_reader_was_killed_is_not_called_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    do = log_run.Reader.do
+
+    def fall(self: log_run.Reader, task: log_run.Task) -> None:
+        if task.file is not None and task.file.path.endswith("b.log"):
+            os.kill(os.getpid(), 9)
+        do(self, task)
+
+    monkeypatch.setattr(log_run.Reader, "do", fall)
+    # Two processes, of which one comes upon what kills it.
+    monkeypatch.setattr(log_run.Work, "_workers", lambda _self, _tasks: 2)
+    paths = [write(tmp_path / f"{name}.log", *[record(1, "INFO")] * 20000) for name in "ab"]
+    found = look(paths=paths, format="json", patterns=[{"name": "never", "regex": "SUCCESS", "max_age": "1h"}])
+    assert {name: item["status"] for name, item in found.items() if name != "unparsed"} == {
+        "source": "unknown",
+        "errors": "unknown",
+        "count.never": "unknown",
+        "age.never": "unknown",
+    }
+
+
+def test_never_is_not_said_of_a_log_that_could_not_be_read_whole() -> None:
+    patterns = [{"name": "success", "regex": "BATCH PROCESS COMPLETED", "max_age": "25h"}]
+    found = look(command=["sh", "-c", "echo 2026-03-01 02:00:00 INFO started; exit 3"], format="leveled", patterns=patterns)
+    assert (found["source"]["status"], found["age.success"]["status"]) == ("unknown", "unknown")
 
 
 @pytest.mark.parametrize(
@@ -394,14 +452,14 @@ def test_readers_give_way_and_keep_to_their_memory(tmp_path: Path, monkeypatch: 
     do = log_run.Reader.do
 
     def tell(self: log_run.Reader, task: log_run.Task) -> None:
-        limits = resource.getrlimit(resource.RLIMIT_AS)
-        (tmp_path / "told").write_text(json.dumps([os.nice(0), os.sched_getscheduler(0), *limits]))
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        (tmp_path / "told").write_text(json.dumps([os.nice(0), os.sched_getscheduler(0), limit]))
         do(self, task)
 
     monkeypatch.setattr(log_run.Reader, "do", tell)
-    look(paths=[write(tmp_path / "a.log", record(1))], format="json", module={"workers": 1, "nice": nice, "memory_limit": "128M"})
+    look(paths=[write(tmp_path / "a.log", record(1))], format="json", module={"nice": nice, "memory_limit": "128M"})
     before = os.nice(0)
-    assert json.loads((tmp_path / "told").read_text()) == [min(19, before + nice), policy, 128 << 20, 128 << 20]
+    assert json.loads((tmp_path / "told").read_text()) == [min(19, before + nice), policy, 128 << 20]
 
 
 def test_a_reader_keeps_to_its_share_of_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
