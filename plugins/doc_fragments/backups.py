@@ -113,7 +113,9 @@ options:
               - Command, a text or a list of words, that makes the data stand still or takes a snapshot. Its failure ends the backup.
             type: raw
           after:
-            description: Command that undoes O(backups[].artifacts[].before); it runs in any case once that was started.
+            description:
+              - Command that undoes O(backups[].artifacts[].before); it runs in any case once that was started.
+              - After a killed run the next one of the backup runs it, so it may run twice. What it starts is not waited for.
             type: raw
           snapshot_root:
             description: Folder below which the snapshot has the paths.

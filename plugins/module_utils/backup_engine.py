@@ -28,6 +28,9 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places im
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import Source
 from ansible_collections.opsrunner.runbook.plugins.module_utils.item_options import Reader
 
+#: In the scratch folder of an artifact from before its dump holds something, such as a service that stands still, until that is let go.
+HELD = ".held"
+
 
 class EngineError(Exception):
     """Data that cannot be dumped, read or restored. The text says what and why, without secrets.
@@ -105,10 +108,17 @@ class Request(NamedTuple):
     target: Optional[str] = None
 
 
+def own_ident(request: Request, artifact: Artifact) -> str:
+    """The ident for one artifact: others of the same restore may go into the same place."""
+    import hashlib
+
+    return request.ident + hashlib.sha256(artifact.file.encode("utf-8", "surrogateescape")).hexdigest()[:6]
+
+
 class Restorer:
     """One restore of one artifact. Steps come in this order; each can be made again after a kill, and does nothing when it is done.
 
-    Names of what it makes derive from ``request.ident`` alone, so that another process finds them again.
+    Names of what it makes derive from :func:`own_ident` alone, so that another process finds them again, and other artifacts do not.
     """
 
     #: The engine's own services that must be down for :meth:`swap` (a Redis that rewrites its file, say). The caller stops
@@ -195,6 +205,10 @@ class Engine:
     def dump(self, spec: Mapping[str, Any], work: Work) -> contextlib.AbstractContextManager[Dump]:
         """Open what the dump needs; leaving the block closes it, whether it went well or not. EngineError."""
         raise NotImplementedError
+
+    def release(self, spec: Mapping[str, Any], work: Work) -> str:
+        """Let go of what a dump has held that was killed: :data:`HELD` is in its scratch folder. Says what was done. EngineError."""
+        raise EngineError("failed", "%s holds nothing that can be let go of" % self.name)
 
     def read_through(self, artifact: Artifact, stored: Stored, work: Work) -> None:
         """Rung 3: read the artifact to its end with its own tool, refuse what is unsafe. EngineError, StreamError."""

@@ -5,13 +5,15 @@
 
 A set is built in ``<name>.partial``, with every file and folder on the disk before it is renamed. Whatever ends the run before
 that leaves the sets that were there as they are, and a partial at most, which the next run tells and removes: the file
-``.owner`` in it is locked for as long as its writer lives. What is known at making, the sums, is in the manifest; proving
-is reading back, which is ``backup_verify``'s.
+``.owner`` in it is locked for as long as its writer lives. Programs that outlived their run are ended then, and what they held
+still, a service say, is let go. What is known at making, the sums, is in the manifest; proving is reading back, which is
+``backup_verify``'s.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -23,8 +25,10 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     backup_options,
     backup_sets,
     backup_stream,
+    orphans,
 )
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Engine, EngineError, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import HELD, Engine, EngineError, Work
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact, Manifest
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Limits, Place
@@ -81,7 +85,8 @@ def parse(options: Mapping[str, Any]) -> List[Backup]:
 def chosen(backups: Sequence[Backup], only: Optional[Sequence[str]]) -> List[Backup]:
     """The backups with artifacts, of them the named ones if any are named. Raises OptionError."""
     names = [backup.name for backup in backups if backup.plan.artifacts]
-    for at, name in enumerate(only or ()):
+    only = read.texts(only, "only") if only else []
+    for at, name in enumerate(only):
         if name not in names:
             if name in [backup.name for backup in backups]:
                 raise OptionError("only[%d]" % at, "%r has no artifacts: another tool makes it" % name)
@@ -176,6 +181,9 @@ class _Job:
         self.notes: List[str] = []
         self.tidied: List[str] = []
         self.left: List[str] = []
+        self.released: List[str] = []
+        self.unreleased: List[str] = []
+        self.unwritten: Optional[str] = None
         self.set_name: Optional[str] = None
         self.size = 0
         self.artifacts: List[Dict[str, Any]] = []
@@ -206,6 +214,8 @@ class _Job:
             "backup_artifacts": ["%s: %d B, %s" % (one["file"], one["size"], one["sha256"][:12]) for one in self.artifacts if one["size"]],
             "backup_tidied": self.tidied,
             "backup_left": self.left,
+            "backup_released": self.released,
+            "backup_unreleased": self.unreleased,
             "backup_notes": self.notes,
         }
         found = finding(
@@ -241,8 +251,12 @@ class _Job:
             try:
                 names = os.listdir(folder)
                 self.left = [name for name in partials(folder) if not lives(folder, name)]
+                held = [os.path.join(name, artifact) for name in self.left for artifact in _held(folder, name)]
+                self.notes += ["%s: what it holds would be let go" % one for one in held]
                 sets = backup_sets.listed(self.backup.root)
                 self._check_space(folder, sets)
+            except OSError as error:
+                raise _UnmadeError(self.text("unread", root=self.backup.root, reason=error.strerror or str(error))) from None
             finally:
                 os.close(folder)
         name, self.late = next_name(names, self.clock())
@@ -272,7 +286,8 @@ class _Job:
                 try:
                     self._tidy(folder)
                     sets = backup_sets.listed(root)
-                    self._complete_ledger(sets)
+                    with self._writing_down():
+                        self._complete_ledger(sets)
                     self._check_space(folder, sets)
                     self.set_name, self.late = next_name(os.listdir(folder), self.clock())
                     return self._build(folder)
@@ -287,10 +302,43 @@ class _Job:
             if lives(folder, name):
                 self.notes.append("%s is being written by another process" % name)
                 continue
+            try:
+                orphans.end(self._mark)
+            except OSError as error:
+                self.notes.append("%s: %s" % (name, error))
+            self._release(folder, name)
             won = backup_sets.remove_tree(folder, name)
             self.tidied.append(name)
             self.changed = True
-            backup_ledger.append(self.backup.root, "tidied", name, self.clock(), bytes=won)
+            with self._writing_down():
+                backup_ledger.append(self.backup.root, "tidied", name, self.clock(), bytes=won)
+
+    @property
+    def _mark(self) -> str:
+        """What the programs of this backup carry, to be found after a kill."""
+        return "backup " + self.backup.root
+
+    def _release(self, folder: int, partial: str) -> None:
+        """Let go of what the dumps of a killed run have held. It is tried once: the dump that comes now does it again."""
+        plans = {plan.name: plan for plan in self.backup.plan.artifacts}
+        for name in _held(folder, partial):
+            try:
+                if name not in plans:
+                    raise EngineError("failed", "the backup has no artifact of that name any more")
+                scratch = os.path.join(self.backup.root, partial, _SCRATCH, name)
+                done = self.engines(plans[name].engine).release(plans[name].spec, Work(scratch, self.place, self.limits))
+                self.released.append("%s, %s: %s" % (partial, name, done))
+            except EngineError as error:
+                self.unreleased.append("%s, %s: %s" % (partial, name, error))
+            self.changed = True
+
+    @contextlib.contextmanager
+    def _writing_down(self) -> Iterator[None]:
+        """A ledger that cannot be written is told, and keeps no set from being made."""
+        try:
+            yield
+        except (BackupError, OSError) as error:
+            self.unwritten = str(error)
 
     def _complete_ledger(self, sets: Sequence[SetFolder]) -> None:
         """Write down sets whose run was killed before it could, and those that were brought here from a copy."""
@@ -326,7 +374,8 @@ class _Job:
         try:
             os.mkdir(partial, 0o700, dir_fd=folder)
             owner = _own(folder, partial)
-            manifest = self._write(os.path.join(self.backup.root, partial), stop)
+            with orphans.marked(self._mark):
+                manifest = self._write(os.path.join(self.backup.root, partial), stop)
             os.unlink(os.path.join(partial, OWNER), dir_fd=folder)
             os.rename(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
@@ -350,11 +399,13 @@ class _Job:
     def _finish(self, manifest: Manifest, took: float) -> Tuple[str, Message]:
         name = str(self.set_name)
         what = _summary(manifest)
-        try:
+        with self._writing_down():
             folder = os.path.join(self.backup.root, name)
             self._write_down(folder, name, manifest.size, artifacts=len(manifest.artifacts), seconds=round(took, 1))
-        except (BackupError, OSError) as error:
-            return "warning", self.text("ledger", set=name, reason=str(error))
+        if self.unreleased:
+            return "warning", self.text("unreleased", set=name, reasons=self.unreleased)
+        if self.unwritten:
+            return "warning", self.text("ledger", set=name, reason=self.unwritten)
         if self.late > _LATE:
             return "warning", self.text("clock", set=name, ahead=self.late)
         return "ok", self.text("ok", set=name, size=manifest.size, seconds=round(took, 1), what=what)
@@ -449,15 +500,25 @@ class _Job:
         }
 
 
-def create_root(root: str) -> None:
-    """Create a root that is not there, mode 0700. Raises BackupError."""
+def create_root(root: str, mode: int = 0o700) -> None:
+    """Create a root that is not there, and the folders above it with mode 0755; no link is followed. Raises BackupError."""
     try:
-        os.makedirs(os.path.dirname(root), 0o755, exist_ok=True)
-        os.mkdir(root, 0o700)
-    except FileExistsError:
-        pass
+        os.close(backup_sets.open_root(root))
+        return
+    except BackupError as error:
+        if error.code != "missing":
+            raise
+    above, name = os.path.split(root)
+    if not os.path.isdir(above):
+        create_root(above, 0o755)
+    folder = backup_sets.open_root(above)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, mode, dir_fd=folder)
     except OSError as error:
         raise BackupError("denied", "%s cannot be created: %s" % (root, error.strerror or error)) from None
+    finally:
+        os.close(folder)
 
 
 def partials(folder: int) -> List[str]:
@@ -470,14 +531,38 @@ def partials(folder: int) -> List[str]:
     ]
 
 
+def _held(folder: int, partial: str) -> List[str]:
+    """Names of the artifacts in a partial whose dumps held something when they were killed."""
+    scratch = os.path.join(partial, _SCRATCH)
+    try:
+        handle = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:  # it was not made yet, or is removed already
+        return []
+    try:
+        names = sorted(os.listdir(handle))
+    finally:
+        os.close(handle)
+    return [name for name in names if _is_there(os.path.join(scratch, name, HELD), folder)]
+
+
+def _is_there(path: str, folder: int) -> bool:
+    try:
+        os.stat(path, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
 def lives(folder: int, name: str) -> bool:
     """Whether the writer of a partial is alive: it holds a lock that ends with its process."""
     import fcntl
 
     try:
         handle = os.open(os.path.join(name, OWNER), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    except FileNotFoundError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):  # a link is none of ours
+            return False
+        raise
     try:
         return not backup_sets.take(handle, fcntl.LOCK_SH)
     finally:

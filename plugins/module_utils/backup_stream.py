@@ -27,6 +27,8 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places im
 BLOCK = 1 << 20
 #: How much of what a program says on standard error is kept: its end.
 TAIL = 2000
+#: Seconds after which a throttled stream looks whether it is to stop.
+_NAP = 0.2
 #: Ending of a file name by compression.
 ENDINGS = {"zstd": ".zst", "gzip": ".gz", "none": ""}
 COMPRESSIONS = tuple(ENDINGS)
@@ -167,9 +169,11 @@ def _write_blocks(blocks: Iterable[bytes], path: str, limits: Optional[Limits], 
             while view:
                 view = view[os.write(handle, view) :]
             if bandwidth:
-                ahead = size / bandwidth - (time.monotonic() - started)
-                if ahead > 0:
-                    time.sleep(ahead)
+                while not stop:
+                    ahead = size / bandwidth - (time.monotonic() - started)
+                    if ahead <= 0:
+                        break
+                    time.sleep(min(ahead, _NAP))
         os.fsync(handle)
     finally:
         os.close(handle)
@@ -277,6 +281,23 @@ def run(
     return done.stdout
 
 
+def hook(what: Command, place: Place = HOST) -> None:
+    """Run a command of the system's own. Raises StreamError when it fails.
+
+    Its end is waited for, not that of what it starts: a service that it has started may keep its output open.
+    """
+    started = place.wrap(what)
+    with tempfile.TemporaryFile() as said:
+        try:
+            done = subprocess.run(
+                started.argv, env=started.env, cwd=started.cwd, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False
+            )
+        except OSError as error:
+            raise _no_start(what, error) from error
+        if done.returncode not in what.ok:
+            raise StreamError(what.program, done.returncode, _end(said))
+
+
 def digest(path: str) -> Written:
     """Size and sha256 of a file. Raises OSError."""
     found = hashlib.sha256()
@@ -315,6 +336,12 @@ def _tapped(blocks: Any, tap: Callable[[bytes], None]) -> Iterator[bytes]:
 
 def _text(data: bytes) -> str:
     return " ".join(data[-TAIL:].decode("utf-8", "replace").split())
+
+
+def _end(said: IO[bytes]) -> str:
+    """The end of what a program has said into a file."""
+    said.seek(max(0, said.seek(0, os.SEEK_END) - TAIL))
+    return _text(said.read())
 
 
 def _no_start(what: Command, error: OSError) -> StreamError:
@@ -377,9 +404,10 @@ class _Chain:
         def pumping() -> None:
             try:
                 for block in blocks:
-                    entry.write(block)
-            except BrokenPipeError:
-                pass  # the program's exit status tells why it stopped reading
+                    try:
+                        entry.write(block)
+                    except BrokenPipeError:  # the program's exit status tells why it stopped reading
+                        return
             except BaseException as error:  # noqa: BLE001 - raised again where the stream is finished
                 problems.append(error)
             finally:
@@ -405,9 +433,7 @@ class _Chain:
             status = process.wait()
             if status in what.ok and not what.ended:
                 continue
-            said.seek(0, os.SEEK_END)
-            said.seek(max(0, said.tell() - TAIL))
-            text = _text(said.read())
+            text = _end(said)
             if status in what.ok:
                 if what.ended:
                     what.ended(status, text)

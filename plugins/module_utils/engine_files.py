@@ -15,9 +15,10 @@ import stat
 import time
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_stream, cleanup
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_sets, backup_stream, cleanup, orphans
 from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import (
+    HELD,
     Drilled,
     Dump,
     Engine,
@@ -169,6 +170,13 @@ class FilesEngine(Engine):
             work.warn("files changed while they were read: %s" % said[0])
         return Told(listing.total.counts(), _live_samples(base, listing.samples(), started), source, "tar", version)
 
+    def release(self, spec: Mapping[str, Any], work: Work) -> str:
+        """Run ``after``, which the killed run did not come to."""
+        if "after" not in spec:
+            raise EngineError("failed", "after is no longer in its options; the killed run had started before")
+        _after(spec, work)
+        return "after was run"
+
     def read_through(self, artifact: Artifact, stored: Stored, work: Work) -> None:
         """List the archive to its end and hold it against the manifest."""
         listed(artifact, stored, work)
@@ -298,10 +306,13 @@ def _hooks(spec: Mapping[str, Any], work: Work) -> Iterator[None]:
     if "before" not in spec:
         yield
         return
+    held = os.path.join(work.scratch, HELD)
+    if "after" in spec:
+        backup_sets.write_synced(held, b"")
     well = False
     try:
         try:
-            backup_stream.run(Command(tuple(spec["before"])), work.place)
+            backup_stream.hook(Command(tuple(spec["before"])), work.place)
         except backup_stream.StreamError as error:
             raise EngineError("failed", "before: %s" % error) from None
         yield
@@ -309,11 +320,21 @@ def _hooks(spec: Mapping[str, Any], work: Work) -> Iterator[None]:
     finally:
         if "after" in spec:
             try:
-                backup_stream.run(Command(tuple(spec["after"])), work.place)
-            except backup_stream.StreamError as error:
+                _after(spec, work)
+            except EngineError as error:
                 if well:
-                    raise EngineError("failed", "after: %s" % error) from None
-                work.warn("after: %s" % error)
+                    raise
+                work.warn(str(error))
+            else:
+                os.unlink(held)
+
+
+def _after(spec: Mapping[str, Any], work: Work) -> None:
+    try:
+        # What it starts again lives on, whatever becomes of this run.
+        backup_stream.hook(Command(tuple(spec["after"]), env={orphans.NAME: ""}), work.place)
+    except backup_stream.StreamError as error:
+        raise EngineError("failed", "after: %s" % error) from None
 
 
 def _live_samples(base: str, names: Sequence[bytes], started: float) -> Dict[str, str]:

@@ -14,20 +14,21 @@ import signal
 import time
 from typing import Iterator, List
 
-_NAME = "OPSRUNNER_WORK"
+#: In the environment of what is marked; empty for what is to live on.
+NAME = "OPSRUNNER_WORK"
 
 
 @contextlib.contextmanager
 def marked(ident: str) -> Iterator[None]:
     """Every program that is started meanwhile carries the mark."""
-    before = os.environ.get(_NAME)
-    os.environ[_NAME] = ident
+    before = os.environ.get(NAME)
+    os.environ[NAME] = ident
     try:
         yield
     finally:
-        os.environ.pop(_NAME, None)
+        os.environ.pop(NAME, None)
         if before is not None:
-            os.environ[_NAME] = before
+            os.environ[NAME] = before
 
 
 def end(ident: str, timeout: float = 10.0) -> List[int]:
@@ -48,7 +49,7 @@ def end(ident: str, timeout: float = 10.0) -> List[int]:
 
 
 def _living(ident: str) -> List[int]:
-    mark = ("%s=%s" % (_NAME, ident)).encode()
+    mark = os.fsencode("%s=%s" % (NAME, ident))
     found = []
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) == os.getpid():

@@ -255,6 +255,32 @@ def test_what_is_not_ours_stays(tmp_path):
     assert _names(tmp_path) == sorted([*before, NAME])
 
 
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_partial_whose_owner_is_a_link_is_nobody_s(tmp_path, check_mode):
+    """It is not followed, and does not keep the next set from being made."""
+    partial = tmp_path / "20260101T000000Z.partial"
+    partial.mkdir()
+    (partial / ".owner").symlink_to("elsewhere")
+    made = _one(backup(tmp_path), check_mode=check_mode)
+    assert made.found["status"] == "ok", told(made.found)
+    assert made.found["evidence"]["backup_left" if check_mode else "backup_tidied"] == [partial.name]
+    assert partial.exists() == check_mode
+
+
+@pytest.mark.parametrize("way", ["folder", "link"])
+def test_a_ledger_that_cannot_be_written_keeps_no_set_from_being_made(tmp_path, way):
+    """It is told with each."""
+    if way == "folder":
+        (tmp_path / "ledger.jsonl").mkdir()
+    else:
+        (tmp_path / "ledger.jsonl").symlink_to("elsewhere")
+    for at in (NOW, NOW + 10):
+        made = _one(backup(tmp_path), at=at)
+        assert (made.found["status"], made.found["message"]) == ("warning", "backup.made.ledger")
+        _verifies(tmp_path / made.set)
+        (tmp_path / "20260101T000000Z.partial").mkdir()  # the next one's to tidy
+
+
 def test_a_set_that_was_not_written_down_is(tmp_path):
     """A run killed between the rename and the ledger; what is not whole is not vouched for."""
     for at in (NOW - 200, NOW - 100):
@@ -354,6 +380,9 @@ def test_a_root_behind_a_link_is_refused(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "root").symlink_to("real")
     made = _one(backup(tmp_path / "root"))
+    assert (made.set, made.found["status"]) == (None, "critical")
+    assert os.listdir(tmp_path / "real") == []
+    made = _one(backup(tmp_path / "root/shop/app"))
     assert (made.set, made.found["status"]) == (None, "critical")
     assert os.listdir(tmp_path / "real") == []
 
@@ -489,6 +518,7 @@ def test_backups_of_other_tools_are_left_alone(monkeypatch):
     both = [backup("/b/app"), backup_options.parse([{"name": "other", "root": "/b/other"}])[0]]
     assert [one.name for one in backup_make.chosen(both, [])] == ["app"]
     assert [one.name for one in backup_make.chosen(both, ["app"])] == ["app"]
+    assert [one.name for one in backup_make.chosen(both, "app")] == ["app"]  # as the module's argument is read
 
 
 def test_the_manifest_is_json_for_other_tools(tmp_path):

@@ -1,0 +1,59 @@
+# Copyright (c) 2026 opsrunner contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Streams that do not come to their end, and commands of the system's own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Limits, command
+
+
+@pytest.mark.parametrize("compression", ["zstd", "none"])
+@pytest.mark.parametrize("error", [BrokenPipeError, ConnectionResetError])
+def test_a_source_whose_connection_breaks_is_no_end(tmp_path, error, compression):
+    """It is not taken for the compressor's broken pipe, which the compressor's exit status tells."""
+
+    def blocks():
+        yield b"half of it"
+        raise error(32, "the server is gone")
+
+    with pytest.raises((OSError, backup_stream.StreamError), match="the server is gone"):
+        backup_stream.write(blocks(), str(tmp_path / "dump"), compression)
+
+
+def test_a_throttled_stream_that_is_stopped_ends_at_once(tmp_path):
+    """It would sleep for days."""
+    stop = backup_stream.Stop()
+
+    def blocks():
+        yield bytes(1 << 20)
+        yield b"the rest"
+
+    timer = threading.Timer(0.1, stop.now)
+    timer.start()
+    with pytest.raises(backup_stream.StreamError, match="stopped"):
+        backup_stream.write(blocks(), str(tmp_path / "dump"), "none", limits=Limits(0, None, 1), stop=stop)
+    timer.join()
+
+
+def test_the_end_of_what_a_hook_has_said_is_told():
+    """With its status."""
+    said = "seq 10000; echo the end >&2; exit 3"
+    with pytest.raises(backup_stream.StreamError, match=r"^sh ended with status 3: .* 10000 the end$") as caught:
+        backup_stream.hook(command("sh", "-c", said))
+    assert len(caught.value.said) <= backup_stream.TAIL
+    with pytest.raises(backup_stream.StreamError, match=r"^hook: is not installed$"):
+        backup_stream.hook(command("/nowhere/hook"))
+
+
+def test_a_hook_is_not_waited_for_longer_than_itself(tmp_path):
+    """What it has started holds its output open."""
+    backup_stream.hook(command("sh", "-c", "sleep 3600 & echo $! > %s" % (tmp_path / "started")))
+    os.kill(int((tmp_path / "started").read_text()), signal.SIGKILL)  # it is there still
