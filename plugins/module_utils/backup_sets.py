@@ -340,20 +340,78 @@ def remove_tree(folder: int, name: str) -> int:
 
     Links are removed, never followed; where another file system is mounted, nothing of it is touched and OSError is raised.
     """
-    return _remove(folder, name, os.fstat(folder).st_dev)
-
-
-def _remove(folder: int, name: str, device: int) -> int:
     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     if not stat.S_ISDIR(found.st_mode):
         os.unlink(name, dir_fd=folder)
         return found.st_blocks * 512 if found.st_nlink == 1 else 0
-    handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    _check_mounts(folder, name)
+    device = os.fstat(folder).st_dev
+    won = 0
+    # However deep it is: one handle, and the way up is held against where the way down came from.
+    way = [_Level(name, found, [])]
+    here = _below(folder, way[0], device)
     try:
-        if os.fstat(handle).st_dev != device:
-            raise OSError(errno.EXDEV, "another file system is mounted there", name)
-        won = sum(_remove(handle, inner, device) for inner in sorted(os.listdir(handle)))
+        way[0].left.extend(sorted(os.listdir(here), reverse=True))
+        while True:
+            level = way[-1]
+            if level.left:
+                inner = level.left.pop()
+                found = os.stat(inner, dir_fd=here, follow_symlinks=False)
+                if stat.S_ISDIR(found.st_mode):
+                    way.append(_Level(inner, found, []))
+                    deeper = _below(here, way[-1], device)
+                    os.close(here)
+                    here = deeper
+                    way[-1].left.extend(sorted(os.listdir(here), reverse=True))
+                else:
+                    os.unlink(inner, dir_fd=here)
+                    won += found.st_blocks * 512 if found.st_nlink == 1 else 0
+                continue
+            won += level.found.st_blocks * 512
+            way.pop()
+            if not way:
+                os.rmdir(name, dir_fd=folder)
+                return won
+            above = os.open("..", _FOLDER, dir_fd=here)
+            os.close(here)
+            here = above
+            told = os.fstat(here)
+            if (told.st_dev, told.st_ino) != (way[-1].found.st_dev, way[-1].found.st_ino):
+                raise OSError(errno.EBUSY, "it was moved while it was being removed", level.name)
+            os.rmdir(level.name, dir_fd=here)
     finally:
-        os.close(handle)
-    os.rmdir(name, dir_fd=folder)
-    return won + found.st_blocks * 512
+        os.close(here)
+
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _check_mounts(folder: int, name: str) -> None:
+    """OSError when something is mounted in a folder; what is bound there from the same file system cannot be told otherwise."""
+    from ansible_collections.opsrunner.runbook.plugins.module_utils.cleanup import mount_points
+
+    try:
+        path = os.path.join(os.readlink("/proc/self/fd/%d" % folder), name)
+    except OSError:
+        return
+    for point in mount_points():
+        if point == path or point.startswith(path + "/"):
+            raise OSError(errno.EXDEV, "another file system is mounted there", point)
+
+
+class _Level(NamedTuple):
+    name: str
+    found: os.stat_result
+    left: List[str]
+
+
+def _below(folder: int, level: _Level, device: int) -> int:
+    """A handle of a folder in another one. Raises OSError, also when something else has taken its place."""
+    handle = os.open(level.name, _FOLDER, dir_fd=folder)
+    told = os.fstat(handle)
+    if told.st_dev == device and told.st_ino == level.found.st_ino:
+        return handle
+    os.close(handle)
+    if told.st_dev != device:
+        raise OSError(errno.EXDEV, "another file system is mounted there", level.name)
+    raise OSError(errno.EBUSY, "it was changed while it was being removed", level.name)

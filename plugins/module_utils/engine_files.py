@@ -10,6 +10,7 @@ in the stream, and nothing is read twice. Before anything is unpacked the whole 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
 import time
@@ -45,6 +46,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files_lis
     told,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_swap import (
+    OURS,
     Swap,
     keep_parents,
     make_parents,
@@ -112,6 +114,8 @@ class FilesEngine(Engine):
                 )
             if "**" in pattern:
                 raise OptionError(here, "%r: * is within one name, and ** is not known" % pattern)
+            if any(piece in pattern for piece in ("\\", "[^", "[[:")):  # what tar and we would read differently
+                raise OptionError(here, "%r: a star itself is [*], all but some letters [!...], and classes are not known" % pattern)
             if not pattern.strip("/*"):
                 raise OptionError(here, "%r leaves nothing" % pattern)
         if "after" in item and "before" not in item:
@@ -130,6 +134,7 @@ class FilesEngine(Engine):
         with _hooks(spec, work):
             base = spec.get("snapshot_root") or "/"
             names = members(spec, base)
+            literal = {path[1:] for path in spec["paths"]}
             names_file, index = os.path.join(work.scratch, "names"), os.path.join(work.scratch, "index")
             handle = os.open(names_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             with open(handle, "wb") as file:
@@ -148,9 +153,19 @@ class FilesEngine(Engine):
             # Files that change while they are read are told, but where they should stand still that is a failure.
             command = Command(tuple(words), env={"TZ": "UTC"}, ok=(0,) if steady else (0, 1), ended=ended)
             started = time.time()
-            yield Dump(command, lambda: self._finish(names, base, index, version, said, started, work))
+            yield Dump(command, lambda: self._finish(names, literal, base, index, version, said, started, work))
 
-    def _finish(self, names: Sequence[str], base: str, index: str, version: str, said: Sequence[str], started: float, work: Work) -> Told:
+    def _finish(
+        self,
+        names: Sequence[str],
+        literal: Set[str],
+        base: str,
+        index: str,
+        version: str,
+        said: Sequence[str],
+        started: float,
+        work: Work,
+    ) -> Told:
         listing = Listing(roots=[os.fsencode(name) for name in names], sample=4 * _SAMPLES)
         with open(index, "rb") as file:
             while True:
@@ -162,7 +177,13 @@ class FilesEngine(Engine):
         os.unlink(index)
         if not listing.total.entries:
             raise EngineError("failed", "nothing is left of %s" % ", ".join("/" + name for name in names))
-        source: Dict[str, Any] = {"paths": ["/" + name for name in names]}
+        if listing.problems:
+            raise EngineError("failed", "it could not be restored: " + "; ".join(problem.text for problem in listing.problems[:5]))
+        there = [name for name in names if listing.has(os.fsencode(name))]
+        for name in names:
+            if name not in there and name in literal:
+                raise EngineError("failed", "/%s is not in the archive: exclude leaves it out, or it is a socket" % name)
+        source: Dict[str, Any] = {"paths": ["/" + name for name in there]}
         if listing.special:
             source["special"] = dict(sorted(listing.special.items())) if len(listing.special) <= _NAMED else _sum(listing.special)
         if said:
@@ -268,7 +289,21 @@ def members(spec: Mapping[str, Any], base: str) -> List[str]:
             found.append(name)
     if not found:
         raise EngineError("unreachable", "none of %s is there" % ", ".join(spec["paths"]))
-    return found if spec.get("one_file_system") else outermost(sorted(set(found)))
+    found = sorted(set(found))
+    return [name for name in found if not _covered(name, found, real)] if spec.get("one_file_system") else outermost(found)
+
+
+def _covered(name: str, names: Sequence[str], base: str) -> bool:
+    """Whether a name comes with another one that holds it, for all between them is on one file system."""
+    for outer in names:
+        if name != outer and name.startswith(outer + "/"):
+            device = os.lstat(os.path.join(base, outer)).st_dev
+            between = [name]
+            while between[-1] != outer:
+                between.append(os.path.dirname(between[-1]))
+            if all(os.lstat(os.path.join(base, one)).st_dev == device for one in between):
+                return True
+    return False
 
 
 def outermost(names: Sequence[str]) -> List[str]:
@@ -282,7 +317,9 @@ def _excluded(patterns: Sequence[str], own: Sequence[str]) -> List[str]:
         if "/" in pattern.rstrip("/"):
             words += ["--anchored", "--wildcards", "--no-wildcards-match-slash", "--exclude=" + pattern.strip("/")]
         else:
-            words += ["--no-anchored", "--wildcards", "--exclude=" + pattern.rstrip("/")]
+            words += ["--no-anchored", "--wildcards", "--no-wildcards-match-slash", "--exclude=" + pattern.rstrip("/")]
+    # What a restore has set aside is no part of the data; in a set it could not be put in place.
+    words += ["--no-anchored", "--wildcards", "--no-wildcards-match-slash", *("--exclude=%s*" % prefix for prefix in OURS)]
     for name in own:
         words += ["--anchored", "--no-wildcards", "--exclude=" + name]
     return words
@@ -550,10 +587,32 @@ def _entries(patterns: Sequence[str], member: str) -> List[str]:
     """Of patterns of what is excluded those that are about entries right in a member."""
     found = []
     for pattern in patterns:
-        folder, _slash, name = pattern.strip("/").rpartition("/")
-        if folder in ("", member) and name:
+        folder, slash, name = pattern.rstrip("/").rpartition("/")
+        if not slash or _alike(folder.strip("/"), member):
             found.append(name)
     return found
+
+
+def _alike(pattern: str, name: str) -> bool:
+    """Whether a whole name is as the pattern says, part by part."""
+    import fnmatch
+
+    parts, wanted = name.split("/"), pattern.split("/")
+    return len(parts) == len(wanted) and all(fnmatch.fnmatchcase(part, one) for part, one in zip(parts, wanted))
+
+
+def _left_out(patterns: Sequence[str], folder: str, member: str, deeper: bool) -> Iterator[str]:
+    """Paths in a folder that patterns leave out of the backup; those right in it not when only the ``deeper`` ones are asked for."""
+    for here, folders, files in os.walk(folder):
+        inner = os.path.normpath(os.path.join(member, os.path.relpath(here, folder)))
+        going = []
+        for name in sorted(folders) + sorted(files):
+            out = any(_alike(pattern.strip("/"), inner + "/" + name if "/" in pattern.rstrip("/") else name) for pattern in patterns)
+            if out and not (deeper and here == folder):
+                yield os.path.join(here, name)
+            if not out and not name.startswith(OURS):
+                going.append(name)
+        folders[:] = [name for name in folders if name in going]
 
 
 class _Group(NamedTuple):
@@ -599,7 +658,7 @@ class FilesRestorer(Restorer):
             strip = member.count("/")
             inside = Swap(place, self._ident, name, _entries(self._exclude, member))
             # Where an earlier process of this restore has begun, it goes on in the same way.
-            begun = inside.known() or not Swap(parent, self._ident).known()
+            begun = inside.known() or not Swap(parent, self._ident).concerns(name)
             if begun and os.path.isdir(place) and (place in mounts or inside.keep):
                 groups[place] = _Group(inside, place, [member], [name], strip)
                 continue
@@ -644,7 +703,16 @@ class FilesRestorer(Restorer):
                     raise EngineError("failed", "%s is mounted below %s: restore the paths beside it as parts" % (below[0], place))
                 if place in mounts and not os.path.isdir(place):
                     raise EngineError("failed", "%s is a mounted file, which cannot be replaced" % place)
+                self._tell_of_excluded(place, member, group.swap.inside is not None)
         self._list()
+
+    def _tell_of_excluded(self, place: str, member: str, inside: bool) -> None:
+        if self._exclude and os.path.isdir(place) and not os.path.islink(place):
+            found = list(itertools.islice(_left_out(self._exclude, place, member, inside), 4))
+            if found:
+                more = ", among others" if len(found) > 3 else ""
+                text = "%s%s: no backup has it, and it goes aside with the folder that holds it"
+                self._work.warn(text % (", ".join(found[:3]), more))
 
     def stage(self) -> Mapping[str, int]:
         """Unpack beside the present data."""
@@ -736,10 +804,16 @@ class FilesRestorer(Restorer):
             group.swap.forward(None if group.swap.inside is not None else [[name] for name in group.names])
 
     def unswap(self) -> None:
-        """Rename back."""
+        """Rename back; one folder that cannot be had back does not keep the others."""
+        problems: List[EngineError] = []
         for group in reversed(self._groups):
             if os.path.isdir(group.parent):
-                group.swap.back()
+                try:
+                    group.swap.back()
+                except EngineError as error:
+                    problems.append(error)
+        if problems:
+            raise EngineError(problems[0].code, "; ".join(str(problem) for problem in problems))
 
     def finish(self) -> None:
         """Remove the folders that were staged in."""

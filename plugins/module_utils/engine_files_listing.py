@@ -28,6 +28,8 @@ _TOLD = 20
 #: What a foreign archive may hold for each byte of its file; data that is worth a backup does not go beyond it.
 _RATIO = 200.0
 _ALWAYS = 1024**3
+#: Bytes of a folder's path: what is in it, unpacked below another one, is to stay below the 4096 of the system.
+_LONGEST = 3500
 
 
 class ArchiveLimits(NamedTuple):
@@ -144,6 +146,10 @@ class Listing:
         for name in sorted(self._links & self._parents):
             self._problem("link", "%s is a link, and other entries are below it" % shown(name))
 
+    def has(self, name: bytes) -> bool:
+        """Whether a member of that name was listed."""
+        return hash(name) in self._seen
+
     def samples(self) -> List[bytes]:
         """Names of the files that were picked."""
         return [name for _order, name in sorted(self._sampled)[: self._sample]]
@@ -246,6 +252,8 @@ class Listing:
     def _enter(self, parent: bytes) -> None:
         """Another folder's entries come."""
         self._parent = parent
+        if len(parent) > _LONGEST:
+            self._problem("path", "%s... is too long to be unpacked" % shown(parent))
         self._inside = not self._roots or _below(parent, self._roots)
         above = parent
         while above not in self._parents:

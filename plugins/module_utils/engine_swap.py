@@ -25,7 +25,10 @@ _JOURNAL = ".opsrunner-swap.json"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Mode of a folder that is missing and not in the backup.
 _USUAL = 0o755
-_OURS = (".opsrunner-new-", ".opsrunner-aside-", ".opsrunner-made-")
+#: The file system's own, where it has one: it stays unless the backup has one, too.
+_LOST = "lost+found"
+#: How names of ours begin.
+OURS = (".opsrunner-new-", ".opsrunner-aside-", ".opsrunner-made-")
 
 
 def own_ident(ident: str, artifact: Artifact) -> str:
@@ -90,22 +93,31 @@ class Swap:
         """Whether anything of this restore is in the folder."""
         return any(os.path.lexists(os.path.join(self.folder, name)) for name in (self.new, self.aside))
 
+    def concerns(self, name: str) -> bool:
+        """Whether a name of the folder was staged or is being changed, or all that was set aside is being removed."""
+        if any(os.path.lexists(os.path.join(path, name)) for path in (self.stage, self.kept)):
+            return True
+        if not os.path.lexists(self.kept):
+            return False
+        with self._opened() as folder:
+            journal = _read(folder, self.aside)
+        return journal is None or any(name in unit.names for unit in journal)
+
     def not_ours(self) -> List[str]:
         """Paths in the folder that the swap has left alone; none without ``inside``."""
         if self.inside is None:
             return []
         with self._opened() as folder:
             placed = {name for unit in _read(folder, self.aside) or () for name in unit.new}
-            return [os.path.join(self.folder, name) for name in self._kept_names(folder) if name not in placed]
+            left = [*self._kept_names(folder), *([_LOST] if _there(folder, _LOST) else [])]
+            return [os.path.join(self.folder, name) for name in left if name not in placed]
 
     def _kept_names(self, folder: int) -> List[str]:
         """Names in the open folder that are not of the backup: excluded ones, and those of other restores."""
         import fnmatch
 
         return [
-            name
-            for name in os.listdir(folder)
-            if name.startswith(_OURS) or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.keep)
+            name for name in os.listdir(folder) if name.startswith(OURS) or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.keep)
         ]
 
     def begun(self) -> bool:
@@ -207,9 +219,9 @@ class Swap:
         try:
             if units is None:
                 names = set(os.listdir(new)) | (set(os.listdir(folder)) - set(self._kept_names(folder)))
-                if _there(folder, "lost+found"):
-                    names.discard("lost+found")  # the file system's own
-                units = [[name] for name in sorted(names) if not name.startswith(_OURS)]
+                if not _there(new, _LOST):
+                    names.discard(_LOST)
+                units = [[name] for name in sorted(names) if not name.startswith(OURS)]
             journal = []
             for unit in units:
                 had, staged = [name for name in unit if _there(folder, name)], [name for name in unit if _there(new, name)]

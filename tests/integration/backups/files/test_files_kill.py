@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,6 +160,80 @@ def test_stage_killed(case: Case) -> None:
             assert case.left() == []
         at += 1
     assert at >= 4
+
+
+def test_stage_killed_goes_on_in_the_same_way(tmp_path: Path) -> None:
+    """A folder beside a file whose staging had begun is still changed inside: what is left out of the backup stays in it."""
+    data = tmp_path / "z"
+    data.mkdir()
+    for name in ("file", "kept"):
+        (data / name).write_text(name)
+    (tmp_path / "one.conf").write_text("x")
+    (tmp_path / "bench").mkdir()
+    bench = Bench(tmp_path / "bench", FilesEngine())
+    artifact, stored = bench.make(paths=[str(tmp_path / "one.conf"), str(data)], exclude=["kept"])
+
+    def do(*steps: str) -> None:
+        with bench.engine.restorer({"exclude": ["kept"]}, artifact, stored, Request("k"), bench.work()) as restorer:
+            for step in steps:
+                getattr(restorer, step)()
+
+    at = 0
+    while killed(lambda: do("stage"), at):
+        do("stage", "swap")
+        assert (data / "kept").read_text() == "kept", at
+        do("unswap", "unstage")
+        at += 1
+    assert at >= 4
+    do("unstage")
+    assert sorted(os.listdir(tmp_path)) == ["bench", "one.conf", "z"]
+
+
+def test_one_folder_that_does_not_come_back_does_not_keep_the_others(tmp_path: Path) -> None:
+    case = Case(tmp_path, [tmp_path / "a" / "one", tmp_path / "b" / "two"])
+    with case.restorer() as restorer:
+        restorer.stage()
+        restorer.swap()
+    (tmp_path / "b").rename(tmp_path / "elsewhere")
+    (tmp_path / "b").symlink_to("elsewhere")
+    with case.restorer() as restorer, pytest.raises(EngineError, match="by a link"):
+        restorer.unswap()
+    assert trees.seen(tmp_path / "a" / "one") == case.present[0]
+    (tmp_path / "b").unlink()
+    (tmp_path / "elsewhere").rename(tmp_path / "b")
+    with case.restorer() as restorer:
+        restorer.unswap()
+    assert case.seen() == case.present
+
+
+def test_new_disk_with_its_own_lost_and_found(tmp_path: Path) -> None:
+    """The disk that is put in for a broken one has a folder of its own, which the backup may have or not."""
+    place = tmp_path / "mounted"
+    for had in (False, True):
+        (place / "lost+found" if had else place).mkdir(parents=True)
+        (place / "file").write_text("x")
+        folder = tmp_path / f"bench{had}"
+        folder.mkdir()
+        bench = Bench(folder, FilesEngine())
+        artifact, stored = bench.make(paths=[str(place)])
+        shutil.rmtree(place)
+        place.mkdir()
+        image = tmp_path / f"image{had}"
+        subprocess.run(["truncate", "-s", "16M", image], check=True)
+        made = subprocess.run(f"mkfs.ext4 -q {image} && mount -o loop {image} {place}", shell=True, check=False, capture_output=True)
+        if made.returncode:
+            (pytest.fail if os.environ.get("STRICT") == "1" else pytest.skip)("no file system can be mounted here")
+        try:
+            with bench.engine.restorer({}, artifact, stored, Request("r"), bench.work()) as restorer:
+                restorer.check()
+                restorer.stage()
+                restorer.swap()
+                restorer.finish()
+                assert restorer.count() == artifact.counts
+            assert sorted(name for name in os.listdir(place) if not name.startswith(".")) == ["file", "lost+found"]
+        finally:
+            subprocess.run(["umount", "-l", place], check=True)
+        place.rmdir()
 
 
 def test_discard_killed_cannot_be_taken_back_by_half(case: Case) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -28,10 +29,12 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "bench", FilesEngine())
 
 
-def restore(bench: Bench, made: tuple, *, ident: str = "r1", part: tuple[str, ...] = (), target: str | None = None) -> None:
+def restore(
+    bench: Bench, made: tuple, *, ident: str = "r1", part: tuple[str, ...] = (), target: str | None = None, exclude: tuple[str, ...] = ()
+) -> None:
     """All steps of a restore."""
     artifact, stored = made
-    with bench.engine.restorer({}, artifact, stored, Request(ident, part, target), bench.work()) as restorer:
+    with bench.engine.restorer({"exclude": exclude}, artifact, stored, Request(ident, part, target), bench.work()) as restorer:
         restorer.check()
         staged = restorer.stage()
         restorer.swap()
@@ -203,6 +206,101 @@ def test_excludes(bench: Bench, tmp_path: Path) -> None:
         bench.engine.read_through(artifact, stored, bench.work())
     with pytest.raises(EngineError, match="nothing is left"):
         bench.make(paths=[str(data)], exclude=["data"])
+
+
+def test_star_of_an_exclude_is_within_one_name(bench: Bench, tmp_path: Path) -> None:
+    """Else log*.gz would leave out logs/data/important.gz."""
+    data = tmp_path / "data"
+    (data / "logs" / "data").mkdir(parents=True)
+    for name in ("logs/data/important.gz", "log1.gz", "logs/log2.gz"):
+        (data / name).write_text("x")
+    for exclude in (["log*.gz"], [f"{data}/nothing", "log*.gz"]):
+        artifact, _stored = bench.make(paths=[str(data)], exclude=exclude)
+        assert (artifact.counts["files"], artifact.counts["folders"]) == (1, 3)
+
+
+def test_path_that_would_not_be_in_the_archive_fails_the_backup(bench: Bench, tmp_path: Path) -> None:
+    """A set that lacks a path it names could be proved and not be restored."""
+    for name in ("data", "cache"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    with pytest.raises(EngineError, match="cache is not in the archive: exclude leaves it out"):
+        bench.make(paths=[str(tmp_path / "data"), str(tmp_path / "cache")], exclude=["cache"])
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(tmp_path / "s.sock"))
+        with pytest.raises(EngineError, match=r"s\.sock is not in the archive"):
+            bench.make(paths=[str(tmp_path / "data"), str(tmp_path / "s.sock")])
+        # What a pattern finds may be left out.
+        made = bench.make(paths=[f"{tmp_path}/*a*", f"{tmp_path}/*.sock"], exclude=["cache"])
+    assert made[0].source["paths"] == [str(tmp_path / "data")]
+    bench.engine.drill(None, *made, bench.work())
+
+
+def test_path_in_another_one_on_the_same_file_system(bench: Bench, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "inner").mkdir(parents=True)
+    (data / "inner" / "file").touch()
+    made = bench.make(paths=[str(data), str(data / "inner")], one_file_system=True)
+    bench.engine.read_through(*made, bench.work())
+    assert made[0].counts["files"] == 1
+
+
+def test_paths_too_long_to_be_unpacked_fail_the_backup(bench: Bench, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for depth, fails in ((700, False), (2100, True)):
+        data.mkdir()
+        nest(data, depth)
+        if fails:
+            with pytest.raises(EngineError, match="too long to be unpacked"):
+                bench.make(paths=[str(data)])
+        else:
+            made = bench.make(paths=[str(data)])
+            bench.engine.drill(None, *made, bench.work())
+            restore(bench, made)
+            with bench.engine.restorer({}, *made, Request("r1"), bench.work()) as restorer:
+                restorer.discard()
+            assert not [name for name in os.listdir(tmp_path) if name.startswith(".opsrunner")]
+        subprocess.run(["rm", "-rf", data], check=True)
+
+
+def nest(folder: Path, depth: int) -> None:
+    """Folders in one another."""
+    handle = os.open(folder, os.O_RDONLY)
+    for _level in range(depth):
+        os.mkdir("d", dir_fd=handle)
+        inner = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = inner
+    os.close(handle)
+
+
+def test_what_is_left_out_stays_or_is_told(bench: Bench, tmp_path: Path) -> None:
+    """Right in the folder it stays, deeper it goes aside, and who restores is told before."""
+    data = tmp_path / "data"
+    for name in ("cache/x", "file", "sub/file", "sub/cache/y"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_text(name)
+    exclude = (f"{tmp_path}/*/cache", f"{tmp_path}/*/sub/cache")
+    made = bench.make(paths=[str(data)], exclude=list(exclude))
+    restore(bench, made, exclude=exclude)
+    assert sorted(name for name in os.listdir(data) if not name.startswith(".")) == ["cache", "file", "sub"]
+    assert (data / "cache" / "x").read_text() == "cache/x"
+    assert bench.warned == [f"{data}/sub/cache: no backup has it, and it goes aside with the folder that holds it"]
+    assert not (data / "sub" / "cache").exists()
+
+
+def test_what_a_restore_set_aside_is_in_no_backup(bench: Bench, tmp_path: Path) -> None:
+    """In a folder that is restored inside it would be in the next set, which could then not be put in place."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("file", "kept"):
+        (data / name).write_text("old")
+    exclude = ("kept",)
+    restore(bench, bench.make(paths=[str(data)], exclude=list(exclude)), exclude=exclude, ident="one")
+    assert [name for name in os.listdir(data) if name.startswith(".opsrunner-aside-")]
+    made = bench.make(paths=[str(data)], exclude=list(exclude))
+    assert made[0].counts == {"files": 1, "folders": 1, "links": 0, "others": 0, "bytes": 3}
+    restore(bench, made, exclude=exclude, ident="two")
 
 
 def test_hooks_and_snapshot(bench: Bench, tmp_path: Path) -> None:

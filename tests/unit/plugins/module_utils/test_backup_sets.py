@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_sets, cleanup
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Rung
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets import BackupError, SetFolder
 
@@ -218,3 +218,38 @@ def test_a_root_reached_by_a_link_is_refused(tmp_path):
     with pytest.raises(BackupError) as caught, backup_sets.locked(str(tmp_path / "root"), "prune"):
         pytest.fail("followed")
     assert caught.value.code == "link"
+
+
+def test_remove_tree_however_deep(tmp_path):
+    """Deeper than Python may recurse or a process may have files open."""
+    (tmp_path / "tree").mkdir()
+    here = os.open(str(tmp_path / "tree"), os.O_RDONLY)
+    for _level in range(1500):
+        os.close(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=here))
+        os.symlink("/etc", "link", dir_fd=here)
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+    folder = os.open(str(tmp_path), os.O_RDONLY)
+    try:
+        backup_sets.remove_tree(folder, "tree")
+    finally:
+        os.close(folder)
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_remove_tree_leaves_alone_what_is_mounted(tmp_path, monkeypatch):
+    (tmp_path / "tree" / "inner").mkdir(parents=True)
+    (tmp_path / "tree" / "inner" / "precious").touch()
+    folder = os.open(str(tmp_path), os.O_RDONLY)
+    try:
+        monkeypatch.setattr(cleanup, "mount_points", lambda: {str(tmp_path / "tree" / "inner")})
+        with pytest.raises(OSError, match="is mounted there"):
+            backup_sets.remove_tree(folder, "tree")
+        assert (tmp_path / "tree" / "inner" / "precious").exists()
+        monkeypatch.setattr(cleanup, "mount_points", lambda: {str(tmp_path / "tree2"), str(tmp_path)})
+        backup_sets.remove_tree(folder, "tree")
+    finally:
+        os.close(folder)

@@ -35,6 +35,9 @@ def _artifact(*paths, **keys):
         ({"paths": ["/srv"], "exclude": ["cache/tmp"]}, "exclude[0]", "did you mean /cache/tmp?"),
         ({"paths": ["/srv"], "exclude": ["a", "/srv/**/x"]}, "exclude[1]", "** is not known"),
         ({"paths": ["/srv"], "exclude": ["/*"]}, "exclude[0]", "leaves nothing"),
+        ({"paths": ["/srv"], "exclude": ["a\\*"]}, "exclude[0]", "a star itself is [*]"),
+        ({"paths": ["/srv"], "exclude": ["[^a]"]}, "exclude[0]", "[!...]"),
+        ({"paths": ["/srv"], "exclude": ["[[:digit:]]"]}, "exclude[0]", "classes are not known"),
         ({"paths": ["/srv"], "after": "true"}, "after", "there is none"),
         ({"paths": ["/srv"], "before": "sh -c 'open"}, "before", "cannot be split"),
         ({"paths": ["/srv"], "snapshot_root": "snap"}, "snapshot_root", "no absolute path"),
@@ -86,8 +89,8 @@ def test_members(tmp_path):
     }
     for paths, wanted in cases.items():
         assert engine_files.members({"paths": list(paths)}, base) == wanted
-    # Below another file system's root a path of its own is needed, though its name is there already.
-    assert engine_files.members({"paths": ["/srv", "/srv/app"], "one_file_system": True}, base) == ["srv", "srv/app"]
+    # Only below another file system's root a path of its own is needed, when its name is there already.
+    assert engine_files.members({"paths": ["/srv", "/srv/app"], "one_file_system": True}, base) == ["srv"]
     for paths, code in ((["/srv/none"], "unreachable"), (["/none/*"], "unreachable")):
         with pytest.raises(EngineError) as caught:
             engine_files.members({"paths": paths}, base)
@@ -113,6 +116,21 @@ def test_samples_are_only_of_files_that_stood_still(tmp_path):
     changed = os.stat(str(tmp_path / "file")).st_ctime
     assert list(engine_files._live_samples("/", [name, b"none", b"bad\xff"], changed + 1)) == [str(tmp_path / "file")]
     assert engine_files._live_samples("/", [name], changed) == {}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "member", "wanted"),
+    [
+        (["*.log", "cache"], "srv/app", ["*.log", "cache"]),
+        (["/srv/app/cache", "/srv/other/cache"], "srv/app", ["cache"]),
+        (["/srv/*/cache/", "*/app/x*"], "srv/app", ["cache", "x*"]),
+        (["/srv/*/cache"], "srv/app/deep", []),
+        (["/*/cache"], "srv/app", []),
+        (["/cache"], "srv", []),
+    ],
+)
+def test_excluded_entries_right_in_a_member(patterns, member, wanted):
+    assert engine_files._entries(patterns, member) == wanted
 
 
 @pytest.mark.parametrize("paths", [(), ("srv",), ("/",), ("/srv/../etc",), ("/srv//x",), ("/srv/",), (5,)])
