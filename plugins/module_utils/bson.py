@@ -4,14 +4,14 @@
 """Documents of MongoDB as bytes and back, and as the extended JSON that tools write.
 
 Values of Python stand for those types that it has; the others are the small classes here. What was decoded is encoded to the
-same bytes again.
+same bytes again, texts that are no UTF-8 too: old drivers wrote such.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
 
 #: Documents deeper than this are refused, as the server does.
 _DEEPEST = 200
@@ -78,7 +78,10 @@ _DOUBLE = struct.Struct("<d")
 
 def encode(document: Mapping[str, Any]) -> bytes:
     """The bytes of a document. Raises BsonError."""
-    return _encoded(list(document.items()), 0)
+    try:
+        return _encoded(list(document.items()), 0)
+    except UnicodeEncodeError as error:
+        raise BsonError("a text holds %r, which is no character" % error.object[error.start : error.end]) from None
 
 
 def _encoded(items: List[Tuple[str, Any]], depth: int) -> bytes:
@@ -87,7 +90,7 @@ def _encoded(items: List[Tuple[str, Any]], depth: int) -> bytes:
     parts = []
     for name, value in items:
         kind, data = _value(value, depth)
-        parts.append(bytes((kind,)) + _cstring(name.encode("utf-8", "surrogatepass"), name) + data)
+        parts.append(bytes((kind,)) + _cstring(name.encode("utf-8", "surrogateescape"), name) + data)
     body = b"".join(parts)
     return _INT32.pack(len(body) + 5) + body + b"\x00"
 
@@ -112,7 +115,7 @@ def _value(value: Any, depth: int) -> Tuple[int, bytes]:
     if isinstance(value, float):
         return 1, _DOUBLE.pack(value)
     if isinstance(value, str):
-        data = value.encode("utf-8", "surrogatepass")
+        data = value.encode("utf-8", "surrogateescape")
         return 2, _INT32.pack(len(data) + 1) + data + b"\x00"
     if isinstance(value, bytes):
         return 5, _INT32.pack(len(value)) + b"\x00" + value
@@ -175,7 +178,7 @@ def _document(data: bytes, at: int, depth: int) -> Tuple[List[Tuple[str, Any]], 
     while data[at]:
         kind = data[at]
         stop = data.index(b"\x00", at + 1, end)
-        name = data[at + 1 : stop].decode("utf-8", "surrogatepass")
+        name = data[at + 1 : stop].decode("utf-8", "surrogateescape")
         value, at = _decoded(data, kind, stop + 1, depth)
         if at >= end:
             raise ValueError("a value goes on after its document")
@@ -202,7 +205,7 @@ def _cut(data: bytes, at: int, size: int) -> Tuple[bytes, int]:
 def _decoded(data: bytes, kind: int, at: int, depth: int) -> Tuple[Any, int]:
     if kind == 2:
         text, at = _text(data, at)
-        return text.decode("utf-8", "surrogatepass"), at
+        return text.decode("utf-8", "surrogateescape"), at
     if kind == 16:
         return _INT32.unpack_from(data, at)[0], at + 4
     if kind == 18:
@@ -264,73 +267,172 @@ def _decoded_special(data: bytes, kind: int, at: int) -> Tuple[Any, int]:
     raise ValueError("type %d is not known" % kind)
 
 
-_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)?\Z")
+_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:?[0-9]{2})?\Z")
 
 
 def parse_date(text: str) -> DateTime:
     """A time as ISO 8601 writes it; without a zone it is UTC. Raises BsonError."""
-    import calendar
+    import datetime
 
     match = _DATE.match(text)
     if not match:
         raise BsonError("%r is no time" % (text,))
-    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
-    if not (1 <= month <= 12 and 1 <= day <= calendar.monthrange(max(year, 1), month)[1] and hour < 24 and minute < 60 and second < 60):
-        raise BsonError("%r is no time" % (text,))
-    milliseconds = int((match.group(7) or "0").ljust(3, "0")[:3])
     zone = match.group(8) or "Z"
-    offset = 0
-    if zone != "Z":
-        digits = zone[1:].replace(":", "")
-        offset = (int(digits[:2]) * 60 + int(digits[2:])) * (1 if zone[0] == "+" else -1)
-    seconds = calendar.timegm((year, month, day, hour, minute, second)) - offset * 60
-    return DateTime(seconds * 1000 + milliseconds)
+    try:
+        when = datetime.datetime.strptime(text[:19].replace("T", " "), "%Y-%m-%d %H:%M:%S").replace(tzinfo=datetime.timezone.utc)
+        if zone != "Z":
+            digits = zone[1:].replace(":", "")
+            offset = datetime.timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+            when += offset if zone[0] == "-" else -offset
+    except (ValueError, OverflowError):
+        raise BsonError("%r is no time" % (text,)) from None
+    seconds = (when - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)) // datetime.timedelta(seconds=1)
+    return DateTime(seconds * 1000 + int((match.group(7) or "0").ljust(3, "0")[:3]))
 
 
-def from_json(value: Any) -> Any:
-    """A value read from JSON, where extended JSON says its type by a key with ``$``. Raises BsonError."""
+def from_json(value: Any, operators: bool = False) -> Any:
+    """A value read from JSON, where extended JSON says its type by a key with ``$``. Raises BsonError.
+
+    ``operators``: other keys with ``$`` are what they are (in the pipeline of a view), no mistake; ``$regex`` is one of them.
+    """
     if isinstance(value, list):
-        return [from_json(item) for item in value]
+        return [from_json(item, operators) for item in value]
     if not isinstance(value, dict):
         return value
-    if not any(key.startswith("$") for key in value):
-        return {key: from_json(item) for key, item in value.items()}
+    special = [key for key in value if key.startswith("$")]
+    # A reference to another document is a document itself.
+    if not special or set(special) <= {"$ref", "$id", "$db"} or (operators and not _TYPES.intersection(special)):
+        return {key: from_json(item, operators) for key, item in value.items()}
     try:
         return _extended(value)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BsonError("%r is no value of extended JSON" % (value,)) from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        raise BsonError("%s is no value of extended JSON" % shown(value)) from None
 
 
 def _extended(value: Dict[str, Any]) -> Any:
+    form = _FORMS.get(tuple(sorted(value)))
+    if form is None:
+        raise ValueError
+    return form(value)
+
+
+def _oid(value: Dict[str, Any]) -> ObjectId:
+    if not re.match(r"[0-9a-fA-F]{24}\Z", value["$oid"]):
+        raise ValueError
+    return ObjectId(bytes.fromhex(value["$oid"]))
+
+
+def _date(value: Dict[str, Any]) -> DateTime:
+    inner = value["$date"]
+    if isinstance(inner, str):
+        return parse_date(inner)
+    return DateTime(_number(inner["$numberLong"] if isinstance(inner, dict) and len(inner) == 1 else inner, 64))
+
+
+def _binary(text: str, subtype: str) -> Binary:
     import base64
 
-    keys = tuple(sorted(value))
-    inner = value[keys[0]]
-    if keys == ("$oid",) and re.match(r"[0-9a-fA-F]{24}\Z", inner):
-        return ObjectId(bytes.fromhex(inner))
-    if keys == ("$date",):
-        if isinstance(inner, str):
-            return parse_date(inner)
-        return DateTime(int(inner["$numberLong"] if isinstance(inner, dict) else inner))
-    if keys == ("$numberInt",):
-        return int(inner)
-    if keys == ("$numberLong",):
-        return Int64(inner)
-    if keys == ("$numberDouble",):
-        return float(inner)
-    if keys == ("$binary",):
-        return Binary(base64.b64decode(inner["base64"], validate=True), int(inner["subType"], 16))
-    if keys == ("$binary", "$type"):
-        return Binary(base64.b64decode(inner, validate=True), int(value["$type"], 16))
-    if keys == ("$timestamp",):
-        return Timestamp(int(inner["t"]) << 32 | int(inner["i"]))
-    if keys == ("$regularExpression",):
-        return Regex(inner["pattern"].encode(), inner["options"].encode())
-    if keys == ("$minKey",):
-        return Other(0xFF, b"")
-    if keys == ("$maxKey",):
-        return Other(0x7F, b"")
-    raise ValueError
+    kind = int(subtype, 16)
+    if not 0 <= kind <= 255:
+        raise ValueError
+    return Binary(base64.b64decode(text, validate=True), kind)
+
+
+def _uuid(value: Dict[str, Any]) -> Binary:
+    import uuid
+
+    return Binary(uuid.UUID(value["$uuid"]).bytes, 4)
+
+
+def _timestamp(value: Dict[str, Any]) -> Timestamp:
+    seconds, count = (_number(value["$timestamp"][name], 33) for name in ("t", "i"))
+    if min(seconds, count) < 0:
+        raise ValueError
+    return Timestamp(seconds << 32 | count)
+
+
+def _end(value: Dict[str, Any]) -> Other:
+    ((name, inner),) = value.items()
+    if inner is not True and inner != 1:
+        raise ValueError
+    return Other({"$minKey": 0xFF, "$maxKey": 0x7F, "$undefined": 0x06}[name], b"")
+
+
+def _code(code: str, kind: int = 0x0D) -> Other:
+    if not isinstance(code, str):
+        raise ValueError
+    return Other(kind, _value(code, 0)[1])
+
+
+def _scoped_code(value: Dict[str, Any]) -> Other:
+    body = _code(value["$code"]).value + encode(from_json(value["$scope"]))
+    return Other(0x0F, _INT32.pack(len(body) + 4) + body)
+
+
+#: How extended JSON says types, in its second version and its first.
+_FORMS: Mapping[Tuple[str, ...], Callable[[Dict[str, Any]], Any]] = {
+    ("$oid",): _oid,
+    ("$date",): _date,
+    ("$numberInt",): lambda value: _number(value["$numberInt"], 32),
+    ("$numberLong",): lambda value: Int64(_number(value["$numberLong"], 64)),
+    ("$numberDouble",): lambda value: float(value["$numberDouble"]),
+    ("$numberDecimal",): lambda value: parse_decimal(value["$numberDecimal"]),
+    ("$binary",): lambda value: _binary(value["$binary"]["base64"], value["$binary"]["subType"]),
+    ("$binary", "$type"): lambda value: _binary(value["$binary"], value["$type"]),
+    ("$uuid",): _uuid,
+    ("$timestamp",): _timestamp,
+    ("$regularExpression",): lambda value: _regex(value["$regularExpression"]["pattern"], value["$regularExpression"]["options"]),
+    ("$regex",): lambda value: _regex(value["$regex"], ""),
+    ("$options", "$regex"): lambda value: _regex(value["$regex"], value["$options"]),
+    ("$minKey",): _end,
+    ("$maxKey",): _end,
+    ("$undefined",): _end,
+    ("$symbol",): lambda value: _code(value["$symbol"], 0x0E),
+    ("$code",): lambda value: _code(value["$code"]),
+    ("$code", "$scope"): _scoped_code,
+}
+#: Other names with ``$`` are operators, and these are both.
+_TYPES = {name for form in _FORMS for name in form} - {"$regex", "$options", "$type"}
+
+
+def _number(value: Any, bits: int) -> int:
+    """A whole number, as a number or a text. Raises ValueError."""
+    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, str) and re.match(r"-?[0-9]{1,20}\Z", value))):
+        raise ValueError
+    found = int(value)
+    if not -(1 << (bits - 1)) <= found < 1 << (bits - 1):
+        raise ValueError
+    return found
+
+
+def _regex(pattern: str, flags: str) -> Regex:
+    if "\x00" in pattern + flags:
+        raise ValueError
+    return Regex(pattern.encode(), "".join(sorted(flags)).encode())
+
+
+def parse_decimal(text: str) -> Decimal128:
+    """A decimal number of 34 digits at most. Raises ValueError."""
+    import decimal
+
+    if not re.match(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?\Z|[+-]?(?:inf|infinity|nan)\Z", text, re.IGNORECASE):
+        raise ValueError
+    sign, digits, end = decimal.Decimal(text).as_tuple()
+    if not isinstance(end, int):
+        high = 0x7800 if end == "F" else 0x7C00
+        return Decimal128(((sign << 15 | high) << 112).to_bytes(16, "little"))
+    number = int("".join(str(digit) for digit in digits))
+    power: int = end
+    # What is written with a larger power than there is has zeros instead, and the other way round.
+    while number and power > 6111 and number < 10**33:
+        number, power = number * 10, power - 1
+    while number and power < -6176 and number % 10 == 0:
+        number, power = number // 10, power + 1
+    if not number:
+        power = min(max(power, -6176), 6111)
+    if number >= 10**34 or not -6176 <= power <= 6111:
+        raise ValueError
+    return Decimal128((sign << 127 | (power + 6176) << 113 | number).to_bytes(16, "little"))
 
 
 def shown(value: Any) -> str:

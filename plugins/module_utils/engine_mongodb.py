@@ -6,7 +6,8 @@
 Each collection of a dump is consistent for itself as far as the server makes it so; a point in time over all of them is had
 only by ``--oplog``, which needs a replica set and a dump of the whole server: stop the writers where it matters.
 Staged and set aside collections are in the same database, for renaming there takes no time and copies nothing. Views are not
-set aside: a restore adds those that are missing. Time series cannot be renamed and are refused.
+set aside: a restore adds those that are missing. Time series cannot be renamed and are refused. Users, roles and how collections
+are sharded are in no dump.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import os
 import re
 import shutil
+import time
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream, bson
@@ -33,37 +35,23 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine im
     Told,
     Work,
     opened,
+    own_ident,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Command
 from ansible_collections.opsrunner.runbook.plugins.module_utils.mongo_archive import ArchiveError, Sample, Walker
-from ansible_collections.opsrunner.runbook.plugins.module_utils.mongo_client import Address, Client, MongoError, connected
+from ansible_collections.opsrunner.runbook.plugins.module_utils.mongo_client import (
+    DATABASE,
+    Address,
+    Client,
+    MongoError,
+    connected,
+    database_name,
+)
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, nearest
 
 #: What names of collections start with that a restore makes.
 PREFIX = "opsrunner_"
-_DATABASE = re.compile(r"[^/\\. \"$*<>:|?\x00]{1,63}\Z")
-
-
-def _database(value: Any, path: str) -> str:
-    found = read.text(value, path)
-    if not _DATABASE.match(found):
-        raise OptionError(path, "%r is no name of a database" % found)
-    return found
-
-
-def _port(value: Any, path: str) -> int:
-    number = read.whole(value, path)
-    if not 1 <= number <= 65535:
-        raise OptionError(path, "%d is no port" % number)
-    return number
-
-
-def _password(value: Any, path: str) -> str:
-    """A password may hold whatever it likes, and is never shown."""
-    if not isinstance(value, str) or not value:
-        raise OptionError(path, "is to be a text")
-    return value
 
 
 class MongodbEngine(Engine):
@@ -72,13 +60,13 @@ class MongodbEngine(Engine):
     name = "mongodb"
     ending = ".archive"
     readers: Mapping[str, read.Reader] = {
-        "database": _database,
+        "database": database_name,
         "collections": read.texts,
         "host": read.text,
-        "port": _port,
+        "port": read.port,
         "user": read.text,
-        "password": _password,
-        "auth_database": _database,
+        "password": read.password,
+        "auth_database": database_name,
         "ca_file": read.absolute,
         "timeout": read.duration,
     }
@@ -106,9 +94,9 @@ class MongodbEngine(Engine):
             version = client.version()
             wanted, others = _wanted(client, spec)
         walker = Walker()
-        words = ["--db", spec["database"]]
+        words = ["--db=%s" % spec["database"]]
         if len(wanted) == 1 and others:
-            words += ["--collection", wanted[0]]
+            words += ["--collection=%s" % wanted[0]]
         else:
             words += ["--excludeCollection=%s" % name for name in others]
             words += ["--excludeCollectionsWithPrefix=%s" % PREFIX]
@@ -126,7 +114,11 @@ class MongodbEngine(Engine):
                     if name not in found:
                         raise EngineError("failed", "the dump lacks the collection %s" % name)
                 kinds = {item.name: item.kind for item in walker.collections.values() if item.kind != "collection"}
-                source = {"database": spec["database"], "kinds": kinds, "bytes": walker.size}
+                series = sorted(name for name, kind in kinds.items() if kind == "timeseries")
+                if series:
+                    work.warn("time series are in the dump, but only mongorestore itself can restore them: %s" % ", ".join(series[:5]))
+                source = {"database": spec["database"], "kinds": kinds, "bytes": walker.size, "whole": not spec.get("collections")}
+                source["expiring"] = sorted(item.name for item in walker.collections.values() if item.lives)
                 samples = {sample.name: sample.digest for sample in walker.samples}
                 return Told(walker.counts(), samples, source, "mongodump", walker.tool or None, version or None)
 
@@ -142,9 +134,11 @@ class MongodbEngine(Engine):
         """Restore into a database of its own name on the backup's server, which is dropped afterwards."""
         if spec is None:
             raise EngineError("failed", "a MongoDB dump is tried on a server: say how the backup's own is reached")
-        walker = _walk(artifact, stored, work)
+        walker = _walk(artifact, stored, work, expiring=True)
         source = _source(artifact)
-        scratch = "opsrunner_drill_%s" % hashlib.sha256(source.encode("utf-8")).hexdigest()[:12]
+        # Another artifact of this database, or another backup, may be on trial at the same time; the same one is never.
+        told = "\0".join((source, os.uname().nodename, os.path.dirname(os.path.dirname(os.path.abspath(stored.path))), artifact.file))
+        scratch = "opsrunner_drill_%s" % hashlib.sha256(os.fsencode(told)).hexdigest()[:12]
         if scratch in (source, spec["database"]):
             raise EngineError("same", "the database %s is no place for a trial" % scratch)
         with _told(), connected(_address(spec)) as client:
@@ -153,7 +147,7 @@ class MongodbEngine(Engine):
             try:
                 _restore(spec, artifact, stored, work, ("%s.*" % source, "%s.*" % scratch))
                 client.wait(None)
-                counts = _live_counts(client, scratch, {name: name for name in _collections(artifact)})
+                counts = _with_expired(_live_counts(client, scratch, {name: name for name in _collections(artifact)}), walker)
                 return Drilled(counts, _live_samples(client, scratch, walker.samples))
             finally:
                 with connected(_address(spec)) as other:  # the first one may be what failed
@@ -171,7 +165,7 @@ class MongodbEngine(Engine):
         kinds = artifact.source.get("kinds", {})
         if "timeseries" in kinds.values() and not request.part:
             raise EngineError("failed", "time series collections cannot be renamed into place: restore the others by name")
-        if request.target is not None and not _DATABASE.match(request.target):
+        if request.target is not None and not DATABASE.match(request.target):
             raise EngineError("failed", "%r is no name of a database" % request.target)
         return opened(MongodbRestorer(spec, artifact, stored, request, work))
 
@@ -193,7 +187,7 @@ class MongodbEngine(Engine):
 class MongodbRestorer(Restorer):
     """A restore by renaming collections of one database::
 
-    opsrunner_<ident>_new_<collection>   staged
+    opsrunner_<ident>_new_<collection>   staged; the ident is the artifact's own
     opsrunner_<ident>_old_<collection>   set aside
     opsrunner_<ident>_state             which there were, written before anything is renamed
     """
@@ -201,16 +195,21 @@ class MongodbRestorer(Restorer):
     def __init__(self, spec: Mapping[str, Any], artifact: Artifact, stored: Stored, request: Request, work: Work) -> None:
         self._spec, self._artifact, self._stored, self._work, self._request = spec, artifact, stored, work, request
         self._database = request.target or str(spec["database"])
-        self._new = "%s%s_new_" % (PREFIX, request.ident)
-        self._old = "%s%s_old_" % (PREFIX, request.ident)
-        self._state = "%s%s_state" % (PREFIX, request.ident)
+        start = PREFIX + own_ident(request, artifact)
+        self._new, self._old, self._state = start + "_new_", start + "_old_", start + "_state"
         self._names = list(request.part) or _collections(artifact)
+        # Of a backup of some collections nothing else is put aside: the others were never meant to be in it.
+        self._whole = not request.part and bool(artifact.source.get("whole", not spec.get("collections")))
 
     def check(self) -> None:
         """The server takes changes and is not too old. EngineError."""
         with self._client() as client:
             if not client.is_writable():
                 raise EngineError("failed", "the MongoDB server is a secondary: restore on the primary")
+            there = client.collections(self._database)
+            for name in self._names:
+                if there.get(name, {}).get("type", "collection") != "collection":
+                    raise EngineError("failed", "%s is a %s on the server, and a collection in the backup" % (name, there[name]["type"]))
             _fits(self._artifact, client)
 
     def stage(self) -> Mapping[str, int]:
@@ -224,7 +223,7 @@ class MongodbRestorer(Restorer):
             self._spec, self._artifact, self._stored, self._work, ("%s.*" % source, "%s.%s*" % (self._database, self._new)), self._names
         )
         with self._client() as client:
-            return _live_counts(client, self._database, {name: self._new + name for name in self._names})
+            return self._counted(client, {name: self._new + name for name in self._names})
 
     def swap(self) -> None:
         """Collection by collection: present aside, staged in place; the whole leaves none behind that the backup does not have."""
@@ -274,14 +273,19 @@ class MongodbRestorer(Restorer):
             there = client.collections(self._database)
             for item in views:
                 if item.name not in there:
-                    options = bson.from_json(item.options)
+                    options = bson.from_json(item.options, operators=True)
                     client.run(self._database, {"create": item.name, **options})
 
     def count(self) -> Mapping[str, int]:
         """Documents, counted one by one, and indexes."""
         with self._client() as client:
-            names = self._names if self._request.part else sorted({*self._names, *self._meant(client.collections(self._database))})
-            return _live_counts(client, self._database, {name: name for name in names})
+            return self._counted(client, {name: name for name in {*self._names, *self._meant(client.collections(self._database))}})
+
+    def _counted(self, client: Client, names: Mapping[str, str]) -> Dict[str, int]:
+        counts = _live_counts(client, self._database, names)
+        if not set(self._artifact.source.get("expiring", ())).intersection(names):
+            return counts
+        return _with_expired(counts, _walk(self._artifact, self._stored, self._work, expiring=True))
 
     def unstage(self) -> None:
         """Remove the staged collections."""
@@ -308,8 +312,8 @@ class MongodbRestorer(Restorer):
 
     def _meant(self, there: Mapping[str, Mapping[str, Any]]) -> List[str]:
         """The present collections that the restore exchanges."""
-        if self._request.part:
-            return [name for name in self._request.part if name in there]
+        if not self._whole:
+            return [name for name in self._names if name in there]
         return sorted(name for name in there if not name.startswith(PREFIX) and there[name].get("type", "collection") == "collection")
 
     def _present(self, client: Client) -> Optional[List[str]]:
@@ -352,6 +356,8 @@ def _told() -> Iterator[None]:
         yield
     except (MongoError, ArchiveError) as error:
         raise EngineError(error.code, str(error)) from None
+    except bson.BsonError as error:
+        raise EngineError("damaged", "what the archive tells cannot be read: %s" % error) from None
 
 
 def _wanted(client: Client, spec: Mapping[str, Any]) -> Tuple[List[str], List[str]]:
@@ -377,10 +383,16 @@ def _config(spec: Mapping[str, Any], work: Work) -> Iterator[Optional[str]]:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write("password: %s\n" % json.dumps(spec["password"]))  # a text of JSON is one of YAML
+            file.write("password: %s\n" % _yaml(spec["password"]))
         yield path
     finally:
         os.unlink(path)
+
+
+def _yaml(text: str) -> str:
+    """A text in YAML, which unlike JSON writes a character beyond the first 65536 as one."""
+    plain = json.dumps(text, ensure_ascii=False)
+    return "".join(one if " " <= one <= "~" else ("\\u%04x" if ord(one) < 1 << 16 else "\\U%08x") % ord(one) for one in plain)
 
 
 def _tool(program: str, spec: Mapping[str, Any], config: Optional[str], *words: str) -> Command:
@@ -389,11 +401,11 @@ def _tool(program: str, spec: Mapping[str, Any], config: Optional[str], *words: 
     host = "[%s]" % address.host if ":" in address.host else address.host
     options = ["--uri", "mongodb://%s:%d/?serverSelectionTimeoutMS=%d" % (host, address.port, address.timeout * 1000), "--archive"]
     if address.user:
-        options += ["--username", address.user, "--authenticationDatabase", address.auth_database]
+        options += ["--username=%s" % address.user, "--authenticationDatabase=%s" % address.auth_database]
     if config:
-        options += ["--config", config]
+        options.append("--config=%s" % config)
     if address.ca_file:
-        options += ["--ssl", "--sslCAFile", address.ca_file]
+        options += ["--ssl", "--sslCAFile=%s" % address.ca_file]
     return Command((program, *options, *words))
 
 
@@ -437,7 +449,7 @@ def _restore(
     spec: Mapping[str, Any], artifact: Artifact, stored: Stored, work: Work, names: Tuple[str, str], collections: Sequence[str] = ()
 ) -> None:
     source = _source(artifact)
-    words = ["--nsFrom", names[0], "--nsTo", names[1], "--stopOnError", "--nsExclude", "%s.%s*" % (source, PREFIX)]
+    words = ["--nsFrom=%s" % names[0], "--nsTo=%s" % names[1], "--stopOnError", "--nsExclude=%s.%s*" % (source, PREFIX)]
     wanted = collections or _collections(artifact)
     words += ["--nsInclude=%s.%s" % (source, name.replace("\\", "\\\\").replace("*", "\\*")) for name in wanted]
     if not wanted:
@@ -454,8 +466,8 @@ def _restore(
         )
 
 
-def _walk(artifact: Artifact, stored: Stored, work: Work) -> Walker:
-    walker = Walker()
+def _walk(artifact: Artifact, stored: Stored, work: Work, expiring: bool = False) -> Walker:
+    walker = Walker(expiring)
     compression = artifact.compression or "none"
     with _told(), backup_stream.read(stored.path, compression, bool(artifact.encryption), stored.identity, work.limits) as stream:
         while True:
@@ -469,7 +481,7 @@ def _walk(artifact: Artifact, stored: Stored, work: Work) -> Walker:
 
 def _source(artifact: Artifact) -> str:
     found = artifact.source.get("database")
-    if not isinstance(found, str) or not _DATABASE.match(found):
+    if not isinstance(found, str) or not DATABASE.match(found):
         raise EngineError("damaged", "the manifest does not tell the database's name")
     return found
 
@@ -501,11 +513,22 @@ def _live_counts(client: Client, database: str, names: Mapping[str, str]) -> Dic
     return found
 
 
+def _with_expired(counts: Mapping[str, int], walker: Walker) -> Dict[str, int]:
+    """Counts of a server, where documents count as there that it removes by itself when their time is over: not more than those."""
+    found = dict(counts)
+    expired = walker.expired(time.time())
+    for item in walker.collections.values():
+        name = "documents.%s" % item.name
+        if name in found and 0 < item.documents - found[name] <= expired.get(item.name, 0):
+            found[name] = item.documents
+    return found
+
+
 def _live_samples(client: Client, database: str, samples: Sequence[Sample]) -> Dict[str, str]:
     found: Dict[str, str] = {}
     for sample in samples:
         digest = "none"
-        for document in client.find(database, sample.collection, {"_id": sample.id}, 1):
+        for document in client.find(database, sample.collection, {"_id": {"$eq": sample.id}}, 1):
             digest = hashlib.sha256(bson.encode(document)).hexdigest()
         found[sample.name] = digest
     return found

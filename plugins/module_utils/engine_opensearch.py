@@ -57,13 +57,6 @@ def _url(value: Any, path: str) -> str:
     return found
 
 
-def _password(value: Any, path: str) -> str:
-    """A password may hold whatever it likes, and is never shown."""
-    if not isinstance(value, str) or not value:
-        raise OptionError(path, "is to be a text")
-    return value
-
-
 class Client:
     """The server's interface. ``timeout``: seconds of one answer."""
 
@@ -173,7 +166,7 @@ class OpensearchEngine(Engine):
         "url": _url,
         "indices": read.texts,
         "user": read.user,
-        "password": _password,
+        "password": read.password,
         "ca_file": read.absolute,
         "repository": read.name,
         "repository_path": read.absolute,

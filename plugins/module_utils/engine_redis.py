@@ -46,20 +46,6 @@ _PAUSE = 0.05
 _LOADING = 60.0
 
 
-def _port(value: Any, path: str) -> int:
-    number = read.whole(value, path)
-    if not 1 <= number <= 65535:
-        raise OptionError(path, "%d is no port" % number)
-    return number
-
-
-def _password(value: Any, path: str) -> str:
-    """A password may hold whatever it likes, and is never shown."""
-    if not isinstance(value, str) or not value:
-        raise OptionError(path, "is to be a text")
-    return value
-
-
 class RedisEngine(Engine):
     """Data of a Redis server."""
 
@@ -67,10 +53,10 @@ class RedisEngine(Engine):
     ending = ".rdb"
     readers: Mapping[str, read.Reader] = {
         "host": read.text,
-        "port": _port,
+        "port": read.port,
         "socket": read.absolute,
         "user": read.text,
-        "password": _password,
+        "password": read.password,
         "ca_file": read.absolute,
         "unit": read.name,
         "timeout": read.duration,

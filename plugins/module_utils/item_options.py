@@ -124,6 +124,21 @@ def whole(value: Any, path: str) -> int:
     raise OptionError(path, "%s is no whole number of 0 or more" % _shown(value))
 
 
+def port(value: Any, path: str) -> int:
+    """A port."""
+    found = whole(value, path)
+    if not 1 <= found <= 65535:
+        raise OptionError(path, "%d is no port" % found)
+    return found
+
+
+def password(value: Any, path: str) -> str:
+    """A password may hold whatever it likes, and is never shown."""
+    if not isinstance(value, str) or not value:
+        raise OptionError(path, "is to be a text")
+    return value
+
+
 def duration(value: Any, path: str) -> float:
     """Seconds, from ``5m``, ``25h``, ``30d`` …"""
     return parse_duration(value, path)

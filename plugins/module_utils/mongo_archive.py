@@ -9,6 +9,7 @@ last that it has ended, with a sum of its documents. One that was cut lacks such
 
 from __future__ import annotations
 
+import array
 import hashlib
 import json
 import struct
@@ -26,6 +27,8 @@ _GATHERED = 1 << 20
 _SAMPLES = 3
 _SAMPLED_COLLECTIONS = 30
 _INT32 = struct.Struct("<i")
+#: Where the documents of a time series are.
+_BUCKETS = "system.buckets."
 
 
 class ArchiveError(Exception):
@@ -50,10 +53,20 @@ class Sample(NamedTuple):
 
 
 class Collection:
-    """What was found of one. ``kind``: ``collection``, ``view`` or ``timeseries``; ``options``: as it was made with, in extended JSON."""
+    """What was found of one. ``kind``: ``collection``, ``view`` or ``timeseries``; ``options``: as it was made with, in extended JSON;
+    ``lives``: fields with a time after which the server removes the document, and how many milliseconds later; ``expires``: when."""
 
-    def __init__(self, database: str, name: str, kind: str, indexes: int, options: Dict[str, Any]) -> None:
-        self.database, self.name, self.kind, self.indexes, self.options = database, name, kind, indexes, options
+    def __init__(self, database: str, name: str, kind: str, metadata: Dict[str, Any]) -> None:
+        self.database, self.name, self.kind = database, name, kind
+        self.options: Dict[str, Any] = metadata.get("options") or {}
+        indexes = metadata.get("indexes", ())
+        self.indexes = len(indexes)
+        self.lives: Dict[str, int] = {}
+        for index in indexes:
+            seconds = bson.from_json(index.get("expireAfterSeconds"))
+            if seconds is not None and len(index["key"]) == 1:
+                self.lives[next(iter(index["key"]))] = int(seconds) * 1000
+        self.expires: array.array[int] = array.array("q")
         self.documents = 0
         self.ended = False
         self.sum = 0
@@ -61,9 +74,10 @@ class Collection:
 
 
 class Walker:
-    """Feed it the blocks of an archive, then ask :meth:`finish`."""
+    """Feed it the blocks of an archive, then ask :meth:`finish`. ``expiring``: learn when documents expire, which takes longer."""
 
-    def __init__(self) -> None:
+    def __init__(self, expiring: bool = False) -> None:
+        self._expiring = expiring
         self.size = 0
         self.server = ""
         self.tool = ""
@@ -94,6 +108,11 @@ class Walker:
             found += [sample for _rank, sample in sorted(item.picked, key=lambda pair: pair[0])]
         return found
 
+    def expired(self, at: float) -> Dict[str, int]:
+        """How many documents of each collection the server may have removed by this time (seconds since the epoch)."""
+        limit = int(at * 1000)
+        return {item.name: sum(1 for when in item.expires if when <= limit) for item in self.collections.values() if item.lives}
+
     def feed(self, block: bytes) -> None:
         """The next piece of the archive. Raises ArchiveError."""
         self.size += len(block)
@@ -108,7 +127,7 @@ class Walker:
         if self._at != len(self._buffer) or self._wanted != "header":
             raise ArchiveError("damaged", "the archive is cut off after %d bytes" % self.size)
         for item in self.collections.values():
-            if not item.ended and item.kind == "collection":
+            if not item.ended and item.kind != "view":
                 raise ArchiveError("damaged", "the archive is cut off: %s has no end" % item.name)
 
     def _flush(self) -> None:
@@ -167,10 +186,10 @@ class Walker:
         try:
             metadata = json.loads(told["metadata"]) if told.get("metadata") else {}
             kind = str(metadata.get("type") or told.get("type") or "collection")
-            item = Collection(told["db"], told["collection"], kind, len(metadata.get("indexes", ())), metadata.get("options") or {})
-        except (KeyError, ValueError, TypeError, AttributeError):
+            item = Collection(told["db"], told["collection"], kind, metadata)
+        except (KeyError, ValueError, TypeError, AttributeError, bson.BsonError):
             raise ArchiveError("damaged", "what the archive tells of a collection cannot be read") from None
-        self.collections[(item.database, item.name)] = item
+        self.collections[(item.database, (_BUCKETS if kind == "timeseries" else "") + item.name)] = item
 
     def _portion(self, head: Dict[str, Any]) -> Generator[str, bytes, None]:
         found = self.collections.get((str(head.get("db")), str(head.get("collection"))))
@@ -192,10 +211,15 @@ class Walker:
             rank = zlib.crc32(piece[:256])
             if len(found.picked) < _SAMPLES or rank < found.picked[-1][0]:
                 self._pick(found, rank, piece)
+            if self._expiring and found.lives:
+                _note_expiry(found, piece)
         self._now = None
 
     def _pick(self, item: Collection, rank: int, piece: bytes) -> None:
-        document = _read(piece)
+        try:
+            document = bson.decode(piece)
+        except bson.BsonError:
+            return  # the collection's sum tells whether it is damaged
         # Names that are there twice do not come back from a server's answer as they are: those are not sampled.
         if "_id" in document and bson.encode(document) == piece:
             item.picked.append((rank, Sample(item.name, document["_id"], hashlib.sha256(piece).hexdigest())))
@@ -208,3 +232,22 @@ def _read(piece: bytes) -> Dict[str, Any]:
         return bson.decode(piece)
     except bson.BsonError as error:
         raise ArchiveError("damaged", "a document of the archive: %s" % error) from None
+
+
+def _note_expiry(item: Collection, piece: bytes) -> None:
+    try:
+        document = bson.decode(piece)
+    except bson.BsonError:
+        return
+    ends = [when + lives for field, lives in item.lives.items() for when in _times(document, field.split("."))]
+    if ends:
+        item.expires.append(min(ends))
+
+
+def _times(value: Any, path: List[str]) -> List[int]:
+    """The times at a field; those of a list are in all of its items."""
+    if isinstance(value, list):
+        return [when for item in value for when in _times(item, path)]
+    if not path:
+        return [value.value] if isinstance(value, bson.DateTime) and abs(value.value) < 1 << 60 else []
+    return _times(value[path[0]], path[1:]) if isinstance(value, dict) and path[0] in value else []

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import socket
 import struct
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import bson
+from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
+from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 
+#: What a name of a database may be.
+DATABASE = re.compile(r"[^/\\. \"$*<>:|?\x00]{1,63}\Z")
 _LARGEST = 48_000_000 + 16_384
 _OP_MSG = 2013
 _ROUNDS = 4096
@@ -26,12 +31,22 @@ _BATCH_COUNT = 1000
 
 
 class MongoError(Exception):
-    """``code``: ``unreachable``, ``denied`` or ``failed``; ``number``: the server's own, 0 for none. The text holds no secrets."""
+    """``code``: ``unreachable``, ``denied`` or ``failed``; ``number``: the server's own, 0 for none; ``written``: how many documents
+    of an insert are there all the same, None when nobody knows. The text holds no secrets."""
 
-    def __init__(self, code: str, text: str, number: int = 0) -> None:
+    def __init__(self, code: str, text: str, number: int = 0, written: Optional[int] = None) -> None:
         super().__init__(text)
         self.code = code
         self.number = number
+        self.written = written
+
+
+def database_name(value: Any, path: str) -> str:
+    """The name of a database. Raises OptionError."""
+    found = read.text(value, path)
+    if not DATABASE.match(found):
+        raise OptionError(path, "%r is no name of a database" % found)
+    return found
 
 
 class Address(NamedTuple):
@@ -119,9 +134,12 @@ class Client:
         found = list(self._all(database, {"aggregate": collection, "pipeline": stages, "cursor": {}}))
         return int(found[0]["count"]) if found else 0
 
-    def find(self, database: str, collection: str, query: Mapping[str, Any], limit: int = 0) -> Iterator[Dict[str, Any]]:
-        """Documents."""
-        return self._all(database, {"find": collection, "filter": query, "limit": limit})
+    def find(
+        self, database: str, collection: str, query: Mapping[str, Any], limit: int = 0, fields: Sequence[str] = ()
+    ) -> Iterator[Dict[str, Any]]:
+        """Documents; of the ``fields`` only these and the id."""
+        wanted = {"projection": dict.fromkeys(fields, 1)} if fields else {}
+        return self._all(database, {"find": collection, "filter": query, "limit": limit, **wanted})
 
     def rename(self, database: str, old: str, new: str) -> None:
         """Rename a collection of a database: at once, whatever its size."""
@@ -136,7 +154,7 @@ class Client:
                 raise
 
     def insert(self, database: str, collection: str, documents: Sequence[Mapping[str, Any]]) -> None:
-        """Insert documents, in order, up to the first that the server refuses. Raises MongoError."""
+        """Insert documents, in order, up to the first that the server refuses. Raises MongoError, which tells how many are there."""
         self._written("insert", self.run(database, {"insert": collection, "ordered": True, "documents": list(documents)}))
 
     def delete(self, database: str, collection: str, ids: Sequence[Any]) -> int:
@@ -151,7 +169,7 @@ class Client:
             if told:
                 item = told[0] if isinstance(told, list) else told
                 text = "MongoDB at %s: %s: %s" % (self.address.shown, name, str(item.get("errmsg", ""))[:300])
-                raise MongoError("failed", text, int(item.get("code", 0)))
+                raise MongoError("failed", text, int(item.get("code", 0)), int(item.get("index", answer.get("n", 0))))
 
     def _all(self, database: str, command: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:
         cursor = self.run(database, command)["cursor"]

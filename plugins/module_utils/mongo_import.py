@@ -10,6 +10,7 @@ the import, are told and left alone.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import json
@@ -19,11 +20,19 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import bson, findings
 from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
-from ansible_collections.opsrunner.runbook.plugins.module_utils.mongo_client import Address, Client, MongoError, batches, connected
+from ansible_collections.opsrunner.runbook.plugins.module_utils.mongo_client import (
+    Address,
+    Client,
+    MongoError,
+    batches,
+    connected,
+    database_name,
+)
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, unknown_name
 
 #: A file that is larger is split by whoever wrote it.
 _LARGEST_FILE = 1 << 30
+_LARGEST_DOCUMENT = 16 << 20
 _SHOWN = 20
 _CHUNK = 500
 _DUPLICATES = ("skip", "fail")
@@ -97,7 +106,7 @@ def _fields(value: Any, path: str) -> Dict[str, str]:
 _ITEM: Mapping[str, read.Reader] = {
     "name": read.name,
     "files": read.absolutes,
-    "database": read.text,
+    "database": database_name,
     "collection": read.text,
     "fields": _fields,
     "keys": read.texts,
@@ -126,7 +135,7 @@ def parse(options: Mapping[str, Any]) -> Options:
         raise OptionError("login_password" if user else "login_user", "is needed with the other one")
     address = Address(
         str(options.get("login_host") or "127.0.0.1"),
-        int(options.get("login_port") or 27017),
+        read.port(options.get("login_port") or 27017, "login_port"),
         user,
         password,
         str(options.get("login_database") or "admin"),
@@ -142,25 +151,28 @@ def run(options: Options, dry: bool) -> List[Result]:
 
 
 def _run_one(address: Address, item: Import, dry: bool) -> Result:
-    inserted, known = 0, 0
+    known = 0
     try:
-        documents, files = _documents(item)
-        if not files:
-            return _result(item, "ok", "mongodb_import.no_files", {}, {}, 0, 0, dry)
-        with connected(address) as client:
-            new, known = _new(client, item, documents)
-            if known and item.duplicates == "fail":
-                raise ImportFailedError("mongodb_import.duplicates", {"count": known}, {"import_files": files})
-            inserted = len(new)
+        with contextlib.ExitStack() as held:
+            files = _files(item)
+            if not files:
+                return _result(item, "ok", "mongodb_import.no_files", {}, {}, 0, 0, dry)
             if not dry:
-                _insert(client, item, new)
+                _hold(held, files)
+            documents = _documents(item, files)
+            with connected(address) as client:
+                new, known = _new(client, item, documents)
+                if known and item.duplicates == "fail":
+                    raise ImportFailedError("mongodb_import.duplicates", {"count": known}, {"import_files": files})
+                if not dry:
+                    _insert(client, item, new)
     except ImportFailedError as error:
-        return _result(item, "critical", error.message, error.params, error.evidence, 0, known, dry)
+        return _result(item, "critical", error.message, error.params, error.evidence, error.params.get("left", 0), known, dry)
     except MongoError as error:
         return _result(item, "critical", "mongodb_import.failed", {"error": str(error)}, {}, 0, known, dry)
-    params = {"count": inserted, "known": known}
-    name = "mongodb_import.nothing" if not inserted else "mongodb_import.would" if dry else "mongodb_import.done"
-    return _result(item, "ok", name, params, {"import_files": files}, inserted, known, dry)
+    params = {"count": len(new), "known": known}
+    name = "mongodb_import.nothing" if not new else "mongodb_import.would" if dry else "mongodb_import.done"
+    return _result(item, "ok", name, params, {"import_files": files}, len(new), known, dry)
 
 
 def _result(
@@ -173,12 +185,32 @@ def _result(
     return Result(item, found, count, known, dry)
 
 
-def _documents(item: Import) -> Tuple[List[Dict[str, Any]], List[str]]:
-    """All documents of the files, checked. ImportFailedError with what is wrong, of all files."""
+def _files(item: Import) -> List[str]:
+    """The files of an import. ImportFailedError when one that is named is not there."""
     files = sorted({path for pattern in item.files for path in glob.glob(pattern)})
     for pattern in item.files:
         if not glob.has_magic(pattern) and pattern not in files:
-            raise ImportFailedError("mongodb_import.unreadable", {"error": "%s is not there" % pattern}, {})
+            raise _unreadable("%s is not there" % pattern)
+    return files
+
+
+def _hold(held: contextlib.ExitStack, files: Sequence[str]) -> None:
+    """Keep another import of these folders out: each would take the other's documents for its own when it takes them back."""
+    import fcntl
+
+    for folder in sorted({os.path.dirname(path) for path in files}):
+        try:
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            held.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _unreadable("another import of %s is under way" % folder) from None
+        except OSError as error:
+            raise _unreadable("%s: %s" % (folder, error.strerror or error)) from None
+
+
+def _documents(item: Import, files: Sequence[str]) -> List[Dict[str, Any]]:
+    """All documents of the files, checked. ImportFailedError with what is wrong, of all files."""
     documents: List[Dict[str, Any]] = []
     problems: List[str] = []
     for path in files:
@@ -190,36 +222,69 @@ def _documents(item: Import) -> Tuple[List[Dict[str, Any]], List[str]]:
                 documents.append(document)
     if problems:
         raise ImportFailedError("mongodb_import.invalid", {"count": len(problems)}, {"import_problems": problems[:_SHOWN]})
-    return documents, files
+    return documents
+
+
+def _unreadable(error: str) -> ImportFailedError:
+    return ImportFailedError("mongodb_import.unreadable", {"error": error}, {})
+
+
+class _LossError(Exception):
+    """JSON that says more than can be kept of it."""
 
 
 def _values(path: str) -> Iterator[Tuple[str, Any]]:
     """The values of a file and where each is."""
     try:
         if os.path.getsize(path) > _LARGEST_FILE:
-            raise ImportFailedError("mongodb_import.unreadable", {"error": "%s is larger than %d bytes" % (path, _LARGEST_FILE)}, {})
+            raise _unreadable("%s is larger than %d bytes" % (path, _LARGEST_FILE))
         with open(path, "rb") as file:
             text = file.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ImportFailedError("mongodb_import.unreadable", {"error": "%s: %s" % (path, error)}, {}) from None
+        raise _unreadable("%s: %s" % (path, error)) from None
     try:
-        found = json.loads(text, parse_constant=_no_constant)
+        found = _parsed(text)
+    except _LossError as error:
+        raise _unreadable("%s: %s" % (path, error)) from None
     except (ValueError, RecursionError) as whole:
-        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        # Only a line feed ends a line: a text may hold what else is called one.
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         if len(lines) < 2:
-            raise ImportFailedError("mongodb_import.unreadable", {"error": "%s is no JSON: %s" % (path, whole)}, {}) from None
+            raise _unreadable("%s is no JSON: %s" % (path, whole)) from None
         for number, line in lines:
             try:
-                yield "line %d" % number, json.loads(line, parse_constant=_no_constant)
+                value = _parsed(line)
+            except _LossError as error:
+                raise _unreadable("%s: line %d: %s" % (path, number, error)) from None
             except (ValueError, RecursionError):
-                raise ImportFailedError("mongodb_import.unreadable", {"error": "%s: line %d is no JSON" % (path, number)}, {}) from None
+                raise _unreadable("%s: line %d is no JSON" % (path, number)) from None
+            yield "line %d" % number, value
         return
     for at, value in enumerate(found if isinstance(found, list) else [found], 1):
         yield "document %d" % at, value
 
 
+def _parsed(text: str) -> Any:
+    return json.loads(text, parse_constant=_no_constant, parse_float=_float, object_pairs_hook=_object)
+
+
 def _no_constant(name: str) -> Any:
     raise ValueError("%s is no number" % name)
+
+
+def _float(text: str) -> float:
+    found = float(text)
+    if math.isinf(found):
+        raise _LossError("%s is too large for a number" % text[:40])
+    return found
+
+
+def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _value in pairs]
+        raise _LossError("an object has the key %r twice" % next(name for name in names if names.count(name) > 1))
+    return found
 
 
 def _checked(item: Import, value: Any) -> Tuple[Dict[str, Any], str]:
@@ -241,9 +306,17 @@ def _checked(item: Import, value: Any) -> Tuple[Dict[str, Any], str]:
             return {}, "the key %s is missing" % missing[0]
         if "_id" not in document:
             made = hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode("ascii")).digest()[:12]
-            document = {"_id": bson.ObjectId(made), **document}
-        bson.encode(document)
-    except (bson.BsonError, UnicodeEncodeError) as error:
+            document["_id"] = bson.ObjectId(made)
+        # The server puts the id first.
+        document = {"_id": document.pop("_id"), **document}
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        if len(bson.encode(document)) > _LARGEST_DOCUMENT:
+            return {}, "it is larger than a document can be"
+    except UnicodeEncodeError:
+        return {}, "a text holds half a character"
+    except RecursionError:
+        return {}, "it is nested too deep"
+    except bson.BsonError as error:
         return {}, str(error)
     return document, ""
 
@@ -271,11 +344,11 @@ def _new(client: Client, item: Import, documents: Sequence[Dict[str, Any]]) -> T
     there: Set[bytes] = set()
     for at in range(0, len(once), _CHUNK):
         chunk = once[at : at + _CHUNK]
-        for found in client.find(item.database, item.collection, {"_id": {"$in": [document["_id"] for document in chunk]}}):
+        for found in client.find(item.database, item.collection, {"_id": {"$in": [document["_id"] for document in chunk]}}, 0, ["_id"]):
             there.add(_mark([found["_id"]], b"id"))
         if item.keys:
             queries = [{name: document[name] for name in item.keys} for document in chunk]
-            for found in client.find(item.database, item.collection, {"$or": queries}):
+            for found in client.find(item.database, item.collection, {"$or": queries}, 0, item.keys):
                 there.add(_mark([found.get(name) for name in item.keys], b"keys"))
     new = [
         document
@@ -297,29 +370,45 @@ def _mark(values: Sequence[Any], kind: bytes) -> bytes:
 
 def _insert(client: Client, item: Import, documents: Sequence[Dict[str, Any]]) -> None:
     """Insert all; when the server refuses one, or goes away, what was inserted is taken back."""
-    tried: List[Any] = []
+    tried: List[Mapping[str, Any]] = []
     try:
         for batch in batches(documents):
-            tried += [document["_id"] for document in batch]
+            tried += batch
             client.insert(item.database, item.collection, batch)
     except MongoError as error:
+        if error.written is not None:
+            # The one that was refused is somebody else's: he has inserted it since we looked.
+            del tried[len(tried) - len(batch) + error.written :]
         left = _take_back(client, item, tried)
         name = "mongodb_import.half" if left else "mongodb_import.failed"
         raise ImportFailedError(name, {"error": str(error), **({"left": left} if left else {})}, {}) from None
 
 
-def _take_back(client: Client, item: Import, ids: Sequence[Any]) -> int:
-    """Remove documents by their ids, none of which was there before; how many may be left."""
-    left = len(ids)
+def _take_back(client: Client, item: Import, documents: Sequence[Mapping[str, Any]]) -> int:
+    """Remove documents that are there just as they were inserted; how many may be left."""
+    left = len(documents)
     for again in range(2):
         try:
             with connected(client.address) as other:
-                left = len(ids)
-                for at in range(0, len(ids), _CHUNK):
-                    other.delete(item.database, item.collection, ids[at : at + _CHUNK])
-                    left -= len(ids[at : at + _CHUNK])
-            return 0
+                left = 0
+                for at in range(0, len(documents), _CHUNK):
+                    left += _take_back_some(other, item, documents[at : at + _CHUNK])
+            return left
         except MongoError:
+            left = len(documents)
             if again:
                 break
+    return left
+
+
+def _take_back_some(client: Client, item: Import, documents: Sequence[Mapping[str, Any]]) -> int:
+    ours = {_mark([document["_id"]], b"id"): bson.encode(document) for document in documents}
+    ids, left = [], 0
+    for found in client.find(item.database, item.collection, {"_id": {"$in": [document["_id"] for document in documents]}}):
+        if ours.get(_mark([found["_id"]], b"id")) == bson.encode(found):
+            ids.append(found["_id"])
+        else:
+            left += 1  # somebody has changed it since, or it is his
+    if ids:
+        client.delete(item.database, item.collection, ids)
     return left

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 
 import pytest
 
@@ -89,7 +91,16 @@ def test_duplicates(imported):
         ('{"user": "a", "at": "2026-01-31T04:05:06Z"}\n{"user": "b", "at', "unreadable"),
         ('[{"user": "a", "at": "2026-01-31T04:05:06Z", "x": NaN}]', "unreadable"),
         ("", "unreadable"),
+        ('[{"user": "a", "at": "2026-01-31T04:05:06Z", "x": {"y": 1, "y": 2}}]', "unreadable"),
+        ('{"user": "a", "at": "2026-01-31T04:05:06Z", "user": "b"}\n{"user": "c", "at": "2026-01-31T04:05:06Z"}', "unreadable"),
+        ('[{"user": "a", "at": "2026-01-31T04:05:06Z", "x": 1e999}]', "unreadable"),
+        ('[{"user": "a\\ud800", "at": "2026-01-31T04:05:06Z"}]', "invalid"),
+        ('[{"user": "a", "at": "0000-01-01T00:00:00Z"}]', "invalid"),
+        ('[{"user": "a", "at": {"$date": {"$numberLong": "9223372036854775808"}}}]', "invalid"),
+        ('[{"user": "a", "at": "2026-01-31T04:05:06Z", "x": ' + "[" * 600 + "]" * 600 + "}]", "invalid"),
+        ('[{"user": "a", "at": "2026-01-31T04:05:06Z", "x": "' + "x" * (1 << 24) + '"}]', "invalid"),
     ],
+    ids=range(18),
 )
 def test_wrong_documents_keep_all_out(imported, text, message):
     """Each is named, and nothing is inserted."""
@@ -121,6 +132,63 @@ def test_what_was_inserted_is_taken_back(imported, spec, monkeypatch):
     monkeypatch.setattr(Client, "insert", cut)
     result, there = imported(_documents(60))
     assert (result.found["message"], len(there), len(calls)) == ("mongodb_import.failed", 3, 3)
+
+
+def test_texts_as_other_programs_write_them(imported):
+    """A mark of the byte order, ends of lines of Windows, a line separator within a text, keys in any order."""
+    lines = ['{"user": "a\u2028b\u0085", "at": "2026-01-31T04:05:06Z", "_id": 1}', '{"user": "c", "at": "2026-01-31T04:05:06Z", "_id": 2}']
+    result, there = imported(None, text="\ufeff" + "\r\n".join(lines) + "\r\n\r\n")
+    assert result.inserted == 2 and [item["user"] for item in there] == ["a\u2028b\u0085", "c"]
+    assert imported(None, text="\n".join(lines))[0].duplicates == 2
+
+
+def test_what_somebody_else_inserts_meanwhile_stays(imported, spec, monkeypatch):
+    """The application is back, and saves one of the documents itself: ours are taken back, its own is not."""
+    real = Client.insert
+    calls = []
+
+    def late(self, database, collection, documents):
+        calls.append(documents)
+        if len(calls) == 2:
+            with connected(Address(port=spec["port"])) as other:
+                real(other, database, collection, [{"_id": documents[3]["_id"], "by": "the application"}])
+        real(self, database, collection, documents)
+
+    monkeypatch.setattr(mongo_client, "_BATCH_COUNT", 10)
+    monkeypatch.setattr(Client, "insert", late)
+    result, there = imported(_documents(30))
+    assert (result.found["message"], [item.get("by") for item in there]) == ("mongodb_import.failed", ["the application"])
+
+
+def test_what_was_changed_since_stays_and_is_told(imported, spec, monkeypatch):
+    """The line is cut after a batch, of which the application has changed a document."""
+    real = Client.insert
+
+    def cut(self, database, collection, documents):
+        real(self, database, collection, documents)
+        with connected(Address(port=spec["port"])) as other:
+            change = {"q": {"_id": documents[0]["_id"]}, "u": {"$set": {"rank": -1}}}
+            other.run(database, {"update": collection, "updates": [change]})
+        raise MongoError("unreachable", "the line was cut")
+
+    monkeypatch.setattr(Client, "insert", cut)
+    result, there = imported(_documents(5))
+    assert (result.found["message"], result.found["params"]["left"], result.inserted) == ("mongodb_import.half", 1, 1)
+    assert [item["rank"] for item in there] == [-1]
+
+
+def test_two_imports_at_once(imported, tmp_path):
+    """The second is refused, for each would take the other's documents for its own; looking is fine."""
+    handle = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        result, there = imported(_documents(2))
+        assert (result.found["message"], there) == ("mongodb_import.unreadable", [])
+        assert "another import" in result.found["params"]["error"]
+        assert imported(_documents(2), dry=True)[0].found["message"] == "mongodb_import.would"
+    finally:
+        os.close(handle)
+    assert imported(_documents(2))[0].inserted == 2
 
 
 def test_no_file(imported, spec, tmp_path):

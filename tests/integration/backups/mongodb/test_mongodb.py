@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream, bson, engine_mongodb
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Stored, Work
@@ -132,7 +133,7 @@ def test_round_trip(spec, work, tmp_path):
         restorer.finish()
         assert restorer.count() == artifact.counts
         assert {name: item for name, item in _content(spec).items() if not name.startswith("opsrunner_")} == before
-        assert f"{spec['database']}.opsrunner_r1_old_newer" in restorer.aside()
+        assert any(name.startswith(f"{spec['database']}.opsrunner_r1") and name.endswith("_old_newer") for name in restorer.aside())
         # What is set aside is in no backup.
         again, _stored = _back_up(spec, work, tmp_path, "20260131T050506Z")
         assert again.counts == artifact.counts
@@ -170,6 +171,102 @@ def test_some_collections(spec, work, tmp_path):
         ENGINE.restorer(spec, artifact, stored, Request("p2", ("user",)), work)
     with pytest.raises(EngineError, match="did you mean users"), ENGINE.dump({**spec, "collections": ["userz"]}, work):
         pass
+
+
+def test_the_whole_of_a_backup_of_some_collections(spec, work, tmp_path):
+    """Those that were never meant to be in it are not put aside."""
+    _fill(spec)
+    artifact, stored = _back_up({**spec, "collections": ["users", "dotted.name"]}, work, tmp_path)
+    before = _content(spec)
+    with _client(spec) as client:
+        client.drop(spec["database"], "users")
+    # Also where the collections are no longer named in the inventory.
+    with ENGINE.restorer(spec, artifact, stored, Request("w1"), work) as restorer:
+        assert restorer.stage() == artifact.counts
+        restorer.swap()
+        assert restorer.count() == artifact.counts
+        restorer.discard()
+        restorer.unstage()
+    assert _content(spec) == before
+
+
+def test_two_backups_of_one_database_in_one_restore(spec, work, tmp_path):
+    """Each has its own staged and set aside collections, and its own notes; their trials do not meet either."""
+    _fill(spec)
+    before = _content(spec)
+    users, at_users = _back_up({**spec, "collections": ["users"]}, work, tmp_path)
+    dotted, at_dotted = _back_up({**spec, "collections": ["dotted.name"]}, work, tmp_path, "20260131T050506Z")
+    dotted = dotted._replace(file="dotted.archive.zst")
+    with _client(spec) as client:
+        client.insert(spec["database"], "users", [{"_id": "present"}])
+        client.insert(spec["database"], "dotted.name", [{"_id": "present"}])
+    present = _content(spec)
+    request = Request("b1")
+    with ENGINE.restorer(spec, users, at_users, request, work) as one, ENGINE.restorer(spec, dotted, at_dotted, request, work) as two:
+        one.stage()
+        two.stage()
+        one.swap()
+        two.swap()
+        assert one.count() == users.counts and two.count() == dotted.counts
+        assert len(one.aside()) == len(two.aside()) == 1
+        two.unswap()
+        one.unswap()
+        for restorer in (one, two):
+            restorer.unstage()
+        assert _content(spec) == present
+        for restorer in (one, two):
+            restorer.stage()
+        for restorer in (one, two):
+            restorer.swap()
+        for restorer in (one, two):
+            restorer.unstage()
+            restorer.discard()
+        assert _content(spec) == before
+    used = []
+    real = Client.run
+
+    def noted(self, database, command):
+        used.append(database)
+        return real(self, database, command)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Client, "run", noted)
+        ENGINE.drill(spec, users, at_users, work)
+        ENGINE.drill(spec, dotted, at_dotted, work)
+    assert len({name for name in used if name.startswith("opsrunner_drill")}) == 2
+
+
+def test_documents_that_the_server_removes_when_their_time_is_over(spec, work, tmp_path):
+    """They count as there, not one more: servers do so once there is the index. This server does not, so the test does."""
+    name, old = spec["database"], bson.DateTime(1_000_000_000_000)
+    with _client(spec) as client:
+        client.insert(name, "sessions", [{"_id": number, "seen": old if number < 30 else bson.DateTime(1 << 45)} for number in range(50)])
+        index = {"key": {"seen": 1}, "name": "ttl", "expireAfterSeconds": 3600}
+        client.run(name, {"createIndexes": "sessions", "indexes": [index]})
+    artifact, stored = _back_up(spec, work, tmp_path)
+    assert artifact.counts["documents.sessions"] == 50 and artifact.source["expiring"] == ["sessions"]
+    with ENGINE.restorer(spec, artifact, stored, Request("x1"), work) as restorer:
+        assert restorer.stage() == artifact.counts
+        restorer.swap()
+        with _client(spec) as client:
+            client.delete(name, "sessions", list(range(20)))
+            assert restorer.count() == artifact.counts
+            client.delete(name, "sessions", [20, 40])
+            assert restorer.count() == artifact.counts, "22 of at most 30"
+            client.delete(name, "sessions", list(range(41, 50)))
+        assert restorer.count()["documents.sessions"] == 19
+        restorer.discard()
+
+
+def test_names_that_look_like_options(spec, work, tmp_path):
+    """They are taken for names by the tools too."""
+    with _client(spec) as client:
+        client.insert(spec["database"], "--drop", [{"_id": 1}])
+        client.insert(spec["database"], "other", [{"_id": 1}])
+    spec = {**spec, "collections": ["--drop"]}
+    artifact, stored = _back_up(spec, work, tmp_path)
+    assert artifact.counts == {"documents.--drop": 1, "indexes.--drop": 1}
+    assert ENGINE.drill(spec, artifact, stored, work).counts == artifact.counts
 
 
 def test_into_another_database(spec, work, tmp_path):
@@ -300,6 +397,8 @@ def test_password_only_in_a_file(spec, work):
         command = engine_mongodb._tool("mongodump", given, path)
         assert os.stat(path).st_mode & 0o777 == 0o600
         assert Path(path).read_text() == "password: \"sEcr3t: 'w0rd'\"\n"
+    for password in ("\U0001f511 키\t\u2028\x85\x7f", "%{x}#'\"\\: -"):
+        assert yaml.safe_load("password: " + engine_mongodb._yaml(password)) == {"password": password}
     assert not os.path.exists(path)
     assert PASSWORD not in " ".join([*command.argv, *command.env.values()])
 

@@ -130,7 +130,9 @@ def test_times(text, value):
     assert bson.parse_date(text) == DateTime(value)
 
 
-@pytest.mark.parametrize("text", ["2026-02-30T00:00:00Z", "2026-13-01T00:00:00Z", "2026-01-01", "x", "2026-01-01T24:00:00Z"])
+@pytest.mark.parametrize(
+    "text", ["2026-02-30T00:00:00Z", "2026-13-01T00:00:00Z", "2026-01-01", "x", "2026-01-01T24:00:00Z", "0000-01-01T00:00:00Z"]
+)
 def test_what_is_no_time(text):
     """It is refused."""
     with pytest.raises(BsonError):
@@ -152,6 +154,14 @@ def test_what_is_no_time(text):
         ({"$timestamp": {"t": 1, "i": 2}}, Timestamp((1 << 32) + 2)),
         ({"$regularExpression": {"pattern": "a", "options": "i"}}, Regex(b"a", b"i")),
         ({"$minKey": 1}, Other(255, b"")),
+        ({"$date": {"$numberLong": "-9223372036854775808"}}, DateTime(-(1 << 63))),
+        ({"$uuid": "00112233-4455-6677-8899-aabbccddeeff"}, Binary(bytes.fromhex("00112233445566778899aabbccddeeff"), 4)),
+        ({"$regex": "^a", "$options": "mi"}, Regex(b"^a", b"im")),
+        ({"$undefined": True}, Other(6, b"")),
+        ({"$code": "f()"}, Other(13, b"\x04\x00\x00\x00f()\x00")),
+        ({"$symbol": "s"}, Other(14, b"\x02\x00\x00\x00s\x00")),
+        ({"$ref": "users", "$id": {"$numberInt": "1"}}, {"$ref": "users", "$id": 1}),
+        ({"$code": "f", "$scope": {}}, Other(15, b"\x0f\x00\x00\x00\x02\x00\x00\x00f\x00\x05\x00\x00\x00\x00")),
         ({"a": [{"$numberInt": "1"}]}, {"a": [1]}),
     ],
 )
@@ -161,9 +171,74 @@ def test_extended_json(value, found):
 
 
 @pytest.mark.parametrize(
-    "value", [{"$oid": "x"}, {"$what": 1}, {"$date": "x"}, {"$numberLong": "x"}, {"$oid": "0" * 24, "a": 1}, {"$binary": 1}]
+    "value",
+    [
+        {"$oid": "x"},
+        {"$what": 1},
+        {"$date": "x"},
+        {"$date": {"$numberLong": "9223372036854775808"}},
+        {"$date": 1 << 63},
+        {"$date": True},
+        {"$numberLong": "x"},
+        {"$numberLong": "1_0"},
+        {"$numberInt": "2147483648"},
+        {"$numberDecimal": "1.2.3"},
+        {"$timestamp": {"t": 1 << 32, "i": 0}},
+        {"$timestamp": {"t": -1, "i": 0}},
+        {"$oid": "0" * 24, "a": 1},
+        {"$binary": 1},
+        {"$binary": "eHg=", "$type": "100"},
+        {"$regex": 5},
+    ],
+    ids=str,
 )
 def test_extended_json_that_is_none(value):
     """It is refused."""
     with pytest.raises(BsonError):
         bson.from_json({"field": value})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", 0x3040000000000000 << 64),
+        ("-1.5", 0xB03E000000000000 << 64 | 15),
+        ("1E+6144", 0x5FFE314DC6448D93 << 64 | 0x38C15B0A00000000),
+        ("1E-6176", 1),
+        ("0E-7000", 0),
+        ("Infinity", 0x7800 << 112),
+        ("-inf", 0xF800 << 112),
+        ("NaN", 0x7C00 << 112),
+    ],
+)
+def test_decimals(text, value):
+    """By the sums of the format's own description."""
+    assert bson.parse_decimal(text) == Decimal128(value.to_bytes(16, "little"))
+
+
+@pytest.mark.parametrize("text", ["", "x", "1e7000", "1" * 35, "1_0", "0x1", "1E-6177"])
+def test_what_is_no_decimal(text):
+    """It is refused: nothing is rounded."""
+    with pytest.raises(BsonError):
+        bson.from_json({"$numberDecimal": text})
+
+
+def test_texts_that_are_no_utf8_come_back_as_they_were():
+    """Old drivers have written such; a document is not damaged by it."""
+    body = b"\x02\xffname\x00\x05\x00\x00\x00\xed\xa0\x80\xfe\x00"
+    document = struct.pack("<i", len(body) + 5) + body + b"\x00"
+    assert bson.encode(bson.decode(document)) == document
+    with pytest.raises(BsonError, match="no character"):
+        bson.encode({"a": "\ud800"})
+
+
+def test_operators_of_a_view():
+    """What is no type is a stage of its pipeline; types in it are types."""
+    pipeline = [
+        {"$match": {"at": {"$gt": {"$date": "1970-01-01T00:00:00Z"}}, "name": {"$type": "string", "$regex": "^a", "$options": "i"}}},
+        {"$limit": {"$numberInt": "5"}},
+    ]
+    found = bson.from_json(pipeline, operators=True)
+    assert found == [{"$match": {"at": {"$gt": DateTime(0)}, "name": {"$type": "string", "$regex": "^a", "$options": "i"}}}, {"$limit": 5}]
+    with pytest.raises(BsonError):
+        bson.from_json(pipeline)

@@ -118,3 +118,49 @@ def test_documents_with_a_name_twice_are_not_sampled():
     twice = struct.pack("<i", len(twice) + 1) + twice[4:] + b"\x00"
     walker = _walk(_HEAD + _collection("a") + _END + _portion("a", [twice]) + _ended("a", [twice]))
     assert walker.counts()["documents.a"] == 1 and walker.samples == []
+
+
+def test_a_time_series_has_its_documents_elsewhere():
+    """As mongodump writes them; it counts as no collection, and its end is waited for."""
+    whole = _HEAD + _collection("weather", 0, "timeseries") + _END
+    whole += _portion("system.buckets.weather", _USERS)
+    assert _walk(whole + _ended("system.buckets.weather", _USERS)).counts() == {}
+    with pytest.raises(ArchiveError, match="weather has no end"):
+        _walk(whole)
+
+
+def test_a_document_that_is_no_utf8_is_not_damage():
+    """Its collection's sum is what tells; a document of a form that is not known is no sample."""
+    old = struct.pack("<i", 18) + b"\x02_id\x00\x04\x00\x00\x00\xff\xfe\xfd\x00\x00"
+    unknown = struct.pack("<i", 8) + b"\x50_\x00"[:3] + b"\x00"
+    documents = [old[:4] + old[4:], unknown]
+    walker = _walk(_HEAD + _collection("a") + _END + _portion("a", documents) + _ended("a", documents))
+    assert walker.counts()["documents.a"] == 2 and len(walker.samples) == 1
+
+
+def test_documents_that_expire():
+    """By the earliest time of any of their indexes, also within lists and documents; what has no time stays."""
+    indexes = [
+        {"key": {"_id": 1}},
+        {"key": {"at": {"$numberInt": "1"}}, "expireAfterSeconds": {"$numberInt": "10"}},
+        {"key": {"in.at": 1}, "expireAfterSeconds": 0},
+        {"key": {"at": 1, "x": 1}, "expireAfterSeconds": 1},
+    ]
+    head = bson.encode({"db": "app", "collection": "a", "metadata": json.dumps({"indexes": indexes}), "size": 0, "type": "collection"})
+    at = bson.DateTime
+    documents = [
+        bson.encode(document)
+        for document in (
+            {"at": at(1000)},
+            {"at": at(90_000), "in": {"at": at(2000)}},
+            {"in": [{"at": [at(50_000), at(3000)]}, 5]},
+            {"at": "1970-01-01T00:00:00Z"},
+            {"in": 5},
+        )
+    ]
+    data = _HEAD + head + _END + _portion("a", documents) + _ended("a", documents)
+    walker = Walker(expiring=True)
+    walker.feed(data)
+    walker.finish()
+    assert [walker.expired(when) for when in (1.9, 2, 3, 11, 1e10)] == [{"a": 0}, {"a": 1}, {"a": 2}, {"a": 3}, {"a": 3}]
+    assert _walk(data).expired(1e10) == {"a": 0}, "it takes longer, and is not asked for here"
