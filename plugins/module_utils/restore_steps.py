@@ -244,12 +244,7 @@ class Steps:
         # On a full disk nothing can be written down; the journal then still tells of a restore to be undone.
         self._try("write the journal", lambda: self.journal.write(state), self.notes)
         self.means.observe("phase " + phases.UNDOING)
-        swapped = reached not in (phases.STAGING, phases.STOPPING)
-        if swapped:
-            for name, _up in found:
-                self._try("stop " + name, lambda name=name: self._stop_one(name), problems)
-            for piece in reversed(self.pieces if not problems else []):
-                self._try("swap back " + piece.name, piece.restorer.unswap, problems)
+        self._swap_back(reached, found, problems)
         if problems:
             # Half of it is back: a service that starts on that may harm it.
             self._log("not everything could be put back: %s" % "; ".join(problems))
@@ -273,6 +268,21 @@ class Steps:
         self._log("taken back: %s" % reason)
         self._try("remove the journal", self.journal.remove, problems)
         return problems
+
+    def _swap_back(self, reached: Optional[str], found: Sequence[Tuple[str, bool]], problems: List[str]) -> None:
+        if reached == phases.STOPPING:
+            for piece in reversed(self.pieces):
+                self._try("give back what stopping took from " + piece.name, lambda piece=piece: self._give_back(piece), problems)
+        elif reached != phases.STAGING:
+            for name, _up in found:
+                self._try("stop " + name, lambda name=name: self._stop_one(name), problems)
+            for piece in reversed(self.pieces if not problems else []):
+                self._try("swap back " + piece.name, piece.restorer.unswap, problems)
+
+    def _give_back(self, piece: Piece) -> None:
+        """Nothing was swapped, but a server that keeps nothing on disk has lost its data when it was stopped: its restorer has it."""
+        if piece.restorer.units and not any(self.means.runtime.is_up(unit) for unit in piece.restorer.units):
+            piece.restorer.unswap()
 
     def _stop_one(self, name: str) -> None:
         if self.means.runtime.is_up(name):

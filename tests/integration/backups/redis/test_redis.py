@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from servers import PASSWORD, fill
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream, engine_redis
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Stored, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream, engine_redis, restore_journal, restore_steps
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Restorer, Stored, Work
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import StreamError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_redis import RedisEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils.runtimes import ServiceError
 
 ENGINE = RedisEngine()
 
@@ -375,6 +377,67 @@ def _nothing_is_left_but_stale(folder):
     """A server that keeps nothing may have an old file, which gives way to the dump of what it had."""
     left = [path.name for path in folder.iterdir() if path.name.startswith("opsrunner-")]
     assert [name for name in left if not name.endswith(".aside")] == []
+
+
+class _Runtime:
+    """The server's own start and stop; the other service cannot be stopped."""
+
+    def __init__(self, server):
+        self.server = server
+
+    def is_up(self, service):
+        return service == "other" or self.server.process is not None
+
+    def stop(self, service):
+        if service == "other":
+            raise ServiceError("failed", "it does not stop")
+        self.server.stop()
+
+    def start(self, service):
+        if service != "other" and self.server.process is None:
+            self.server.start()
+
+
+class _Other(Restorer):
+    """Something else that is restored with it; a double."""
+
+    units = ("other",)
+
+    def stage(self):
+        return {}
+
+    def unstage(self):
+        pass
+
+
+def test_a_restore_that_fails_while_services_are_stopped(server, work, tmp_path):
+    """A server that keeps nothing on disk is down by then: it gets back what it had, though nothing was exchanged yet."""
+    work, _warned = work
+    one = server(save="")
+    artifact, stored = _back_up(one, work, tmp_path)
+    with one.client() as client:
+        fill(client)
+    present = one.digest()
+    nothing = artifact._replace(engine="files", counts={})
+    state = restore_journal.State(
+        "cache", "r1", "20260131T040506Z", str(tmp_path), restore_journal.STAGING, (), started=0.0, start="before"
+    )
+    with _restorer(one, artifact, stored, work) as restorer, restore_journal.held(str(tmp_path / "journal"), "cache") as journal:
+        pieces = [
+            restore_steps.Piece("cache", restore_journal.Part(artifact, (), ""), restorer),
+            restore_steps.Piece("other", restore_journal.Part(nothing, (), ""), _Other()),
+        ]
+        plan = types.SimpleNamespace(restore=types.SimpleNamespace(services=(), health_timeout=1.0))
+        steps = restore_steps.Steps(
+            journal, state, pieces, types.SimpleNamespace(runtime=_Runtime(one), observe=lambda _step: None),
+            types.SimpleNamespace(plan=plan), (), restore_steps.Asked(), [],
+        )  # fmt: skip
+        with pytest.raises(ServiceError):
+            steps.forward()
+        assert steps.state.phase == restore_journal.STOPPING and one.process is None
+        assert steps.take_back("it does not stop") == []
+    assert one.digest() == present
+    _nothing_is_left_but_stale(one.folder)
 
 
 def test_wrong_password_is_refused_and_not_told(server, work):
