@@ -26,6 +26,12 @@ options:
         description: Folder that holds the backups, an absolute path.
         type: str
         required: true
+      mount_point:
+        description:
+          - Folder in which O(backups[].root) is, and where a disk is to be mounted. While none is, nothing is made, removed, copied or
+            fetched there, and M(opsrunner.runbook.backup_status) is critical. Without it nobody can tell a disk that is not mounted from
+            a new folder, and sets go to the disk of the system.
+        type: path
       kind:
         description:
           - V(set) is a folder named by a UTC timestamp with a C(manifest.json), as this collection writes it.
@@ -91,7 +97,7 @@ options:
             type: str
             choices: [zstd, gzip, none]
           level:
-            description: Level of the compression, 3 for zstd and 6 for gzip unless said otherwise.
+            description: Level of the compression, 1 to 19 for zstd and 1 to 9 for gzip; 3 and 6 unless said otherwise.
             type: int
           paths:
             description:

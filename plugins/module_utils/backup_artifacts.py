@@ -48,6 +48,8 @@ def _artifact(value: Any, path: str) -> ArtifactPlan:
         raise OptionError(path + ".engine", "is required and is missing; there are: " + ", ".join(ENGINES))
     engine = backup_engines.engine(ARTIFACT["engine"](given["engine"], path + ".engine"))
     item = read.read_item(given, path, {**ARTIFACT, **engine.readers}, ("name", *engine.required))
+    if item.get("compression") == "gzip" and item.get("level", 1) > 9:
+        raise OptionError(path + ".level", "%d: gzip has levels to 9" % item["level"])
     own = {key: found for key, found in item.items() if key not in ARTIFACT}
     if "/" in item["name"] or item["name"].startswith("."):
         raise OptionError(path + ".name", "%r is no file name" % item["name"])

@@ -15,7 +15,13 @@ import shutil
 import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_ledger, backup_manifest, backup_sets, backup_stream
+from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    backup_disk,
+    backup_ledger,
+    backup_manifest,
+    backup_sets,
+    backup_stream,
+)
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_looks import Backup
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_plan import Copy
 from ansible_collections.opsrunner.runbook.plugins.module_utils.copy_base import CopyError, Item, Store
@@ -77,6 +83,7 @@ def send(
             started = time.monotonic()
             done: List[Dict[str, Any]] = []
             try:
+                backup_disk.check(backup)
                 with backup_sets.locked(backup.root, "the copying of %s" % backup.name, lock=backup_sets.COPYING):
                     missing = [found for found in backup_sets.listed(backup.root) if copy.name not in recorded(found.path)]
                     broken = [
@@ -156,6 +163,7 @@ def fetch(
             raise CopyError("missing", "the copy has no set %s; it has %s" % (wanted, ", ".join(present[:5]) or "none"))
         final = os.path.join(backup.root, name)
         changed = not os.path.lexists(final)
+        backup_disk.check(backup)
         if changed and not check_mode:
             _fetch(backup, copy, far, name, final, now)
         status, text = "ok", message("backup_copy.fetched" if changed else "backup_copy.here", name=backup.name, copy=copy.name, set=name)

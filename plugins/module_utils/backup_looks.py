@@ -9,9 +9,11 @@ backups reads the option by ``backup_options.py``, which has the engines read wh
 
 from __future__ import annotations
 
+import os
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_plan
+from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, parse_duration, parse_size, unknown_name
 from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import parse_range
 
@@ -28,7 +30,8 @@ VERIFIED_RUNG = 3
 
 
 class Backup(NamedTuple):
-    """One backup to look at. Ages are seconds; ``size_change`` is a pair of range texts; ``history``: how many are compared with."""
+    """One backup to look at. Ages are seconds; ``size_change`` is a pair of range texts; ``history``: how many are compared with;
+    ``mount_point``: folder in which the root is, and where a disk must be mounted."""
 
     name: str
     root: str
@@ -43,6 +46,7 @@ class Backup(NamedTuple):
     max_unverified_age: Optional[float]
     verified_rung: int
     remedy: Optional[str]
+    mount_point: Optional[str] = None
     plan: backup_plan.Plan = backup_plan.Plan()
 
 
@@ -98,6 +102,12 @@ def _backup(item: Any, path: str, artifacts: backup_plan.Artifacts) -> Backup:
     name, root = _text(item, "name", path), _text(item, "root", path)
     if not root.startswith("/"):
         raise OptionError(path + ".root", "%r is not an absolute path" % root, hint="/" + root)
+    if ".." in root.split("/"):
+        raise OptionError(path + ".root", "%r is to be said without .." % root, hint=os.path.normpath(root))
+    root = os.path.normpath("/" + root.lstrip("/"))
+    mount_point = read.absolute(item["mount_point"], path + ".mount_point") if item.get("mount_point") else None
+    if mount_point and (mount_point == "/" or not (root + "/").startswith(mount_point + "/")):
+        raise OptionError(path + ".mount_point", "%s is not in %s, or that is no disk of its own" % (root, mount_point))
     kind = str(item.get("kind") or "set")
     if kind not in KINDS:
         raise unknown_name(path + ".kind", kind, KINDS, "kind")
@@ -114,6 +124,8 @@ def _backup(item: Any, path: str, artifacts: backup_plan.Artifacts) -> Backup:
             change[key] = str(value)
     unverified = item.get("max_unverified_age")
     plan = backup_plan.parse(item, path, artifacts)
+    if plan.artifacts:
+        read.name(name, path + ".name")
     if plan.artifacts and (kind != "set" or pattern != "*"):
         raise OptionError(path + (".kind" if kind != "set" else ".pattern"), "what is made here are sets, named by their time")
     rung = _whole(item.get("verified_rung", VERIFIED_RUNG), path + ".verified_rung", 1)
@@ -121,7 +133,7 @@ def _backup(item: Any, path: str, artifacts: backup_plan.Artifacts) -> Backup:
         raise OptionError(path + ".verified_rung", "%d is none of the rungs 1 to 5" % rung)
     return Backup(
         name=name,
-        root=root.rstrip("/") or "/",
+        root=root,
         kind=kind,
         pattern=pattern,
         max_age=ages,
@@ -133,6 +145,7 @@ def _backup(item: Any, path: str, artifacts: backup_plan.Artifacts) -> Backup:
         max_unverified_age=None if unverified is None else parse_duration(unverified, path + ".max_unverified_age"),
         verified_rung=rung,
         remedy=None if item.get("remedy") is None else str(item["remedy"]),
+        mount_point=mount_point,
         plan=plan,
     )
 
@@ -148,5 +161,9 @@ def parse(value: Any, path: str = "backups", artifacts: backup_plan.Artifacts = 
         backup = _backup(item, "%s[%d]" % (path, at), artifacts)
         if any(other.name == backup.name for other in backups):
             raise OptionError("%s[%d].name" % (path, at), "%r is there twice" % backup.name)
+        for other in backups:
+            # Each would take the other's sets for its own, and remove them.
+            if (other.root, other.kind, other.pattern) == (backup.root, "set", "*") == (backup.root, backup.kind, backup.pattern):
+                raise OptionError("%s[%d].root" % (path, at), "%s is the root of %r already" % (backup.root, other.name))
         backups.append(backup)
     return backups

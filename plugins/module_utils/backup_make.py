@@ -19,6 +19,7 @@ import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    backup_disk,
     backup_engines,
     backup_ledger,
     backup_manifest,
@@ -242,6 +243,7 @@ class _Job:
         """What would be made, and whether its data can be reached."""
         sets: List[SetFolder] = []
         names: List[str] = []
+        backup_disk.check(self.backup)
         try:
             folder = backup_sets.open_root(self.backup.root)
         except BackupError as error:
@@ -279,6 +281,7 @@ class _Job:
     def make(self) -> Tuple[str, Message]:
         """Make the set."""
         root = self.backup.root
+        backup_disk.check(self.backup)
         create_root(root)
         try:
             with backup_sets.locked(root, "the backup of %s" % self.backup.name):

@@ -14,7 +14,13 @@ import os
 import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_ledger, backup_options, backup_retention, backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    backup_disk,
+    backup_ledger,
+    backup_options,
+    backup_retention,
+    backup_sets,
+)
 from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets import REMOVING, BackupError, SetFolder
@@ -106,6 +112,7 @@ def _prune(backup: Backup, confirmed: bool, check_mode: bool, clock: Callable[[]
     failures: List[str] = []
     won = 0
     try:
+        backup_disk.check(backup)
         if dry:
             folder = backup_sets.open_root(backup.root)
             try:

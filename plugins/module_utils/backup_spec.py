@@ -83,6 +83,7 @@ BACKUPS: Dict[str, Any] = {
         "max_unverified_age": {"type": "str"},
         "verified_rung": {"type": "int", "default": 3},
         "remedy": {"type": "str"},
+        "mount_point": {"type": "path"},
         "artifacts": {"type": "list", "elements": "dict", "options": _ARTIFACT},
         "nice": {"type": "int"},
         "io_class": {"type": "str", "choices": ["idle", "best-effort", "none"]},

@@ -32,6 +32,10 @@ GOOD = {"name": "app", "root": "/backup"}
         pytest.param({**GOOD, "history": 0}, "backups[0].history", "", id="no history"),
         pytest.param({**GOOD, "min_size": "ten"}, "backups[0].min_size", "", id="a size that is none"),
         pytest.param({**GOOD, "verified_rung": 6}, "backups[0].verified_rung", "", id="a rung that is none"),
+        pytest.param({**GOOD, "root": "/backup/../etc"}, "backups[0].root", "/etc", id="a root that goes up"),
+        pytest.param({**GOOD, "mount_point": "backup"}, "backups[0].mount_point", "", id="a relative mount point"),
+        pytest.param({**GOOD, "mount_point": "/back"}, "backups[0].mount_point", "", id="a mount point beside the root"),
+        pytest.param({**GOOD, "mount_point": "/"}, "backups[0].mount_point", "", id="the system's disk"),
         pytest.param("app", "backups[0]", "", id="no dictionary"),
     ],
 )
@@ -45,6 +49,17 @@ def test_bad_options_are_refused_by_path(item, path, hint):
 def test_a_name_there_twice_is_refused():
     with pytest.raises(OptionError, match=r"backups\[1\].name: 'app' is there twice"):
         backup_options.parse([GOOD, GOOD])
+
+
+@pytest.mark.parametrize("root", ["/backup", "/backup/", "//backup/.", "/./backup"])
+def test_two_backups_in_one_root_are_refused(root):
+    """Each would take the other's sets for its own, and remove them; files of other tools may lie in one folder."""
+    with pytest.raises(OptionError, match=r"backups\[1\].root: /backup is the root of 'app' already"):
+        backup_options.parse([GOOD, {"name": "other", "root": root}])
+    files = {"kind": "file", "pattern": "*.gz"}
+    assert len(backup_options.parse([{**GOOD, **files}, {**GOOD, **files, "name": "other"}])) == 2
+    assert len(backup_options.parse([GOOD, {**GOOD, **files, "name": "other"}])) == 2
+    assert backup_options.parse([{**GOOD, "root": root, "mount_point": root}])[0].mount_point == "/backup"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,10 @@ def whole(**more):
         pytest.param({"artifacts": [{**FILES, "name": "a/b"}]}, "artifacts[0].name", "", id="a name that is a path"),
         pytest.param({"artifacts": [{**FILES, "compression": "zst"}]}, "artifacts[0].compression", "zstd", id="no such compression"),
         pytest.param({"artifacts": [{**FILES, "level": 40}]}, "artifacts[0].level", "", id="a level that is none"),
+        pytest.param(
+            {"artifacts": [{**FILES, "compression": "gzip", "level": 10}]}, "artifacts[0].level", "", id="a level that gzip has not"
+        ),
+        pytest.param({"artifacts": [FILES], "name": "../app"}, "name", "", id="the name of a backup that is a path"),
         pytest.param({"artifacts": [FILES, FILES]}, "artifacts[1].name", "", id="two artifacts of a name"),
         pytest.param({"artifacts": [FILES], "kind": "folder"}, "kind", "", id="another kind than a set"),
         pytest.param({"keep": {"dayly": 3}}, "keep.dayly", "daily", id="a misspelt kind of keeping"),
