@@ -79,6 +79,7 @@ from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
+import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_make, backup_spec
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 

@@ -78,6 +78,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
+import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_copy, backup_copy_options, backup_spec
 from ansible_collections.opsrunner.runbook.plugins.module_utils.copy_stores import store_of
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError

@@ -73,6 +73,7 @@ bytes_won:
 
 from ansible.module_utils.basic import AnsibleModule
 
+import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_prune, backup_spec
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 

@@ -63,6 +63,7 @@ backups:
 
 from ansible.module_utils.basic import AnsibleModule
 
+import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_looks, backup_spec, backup_status
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 

@@ -87,6 +87,7 @@ verified:
 
 from ansible.module_utils.basic import AnsibleModule
 
+import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_spec, backup_verify
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 

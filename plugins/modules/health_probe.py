@@ -330,6 +330,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
 from ansible_collections.opsrunner.runbook.plugins.module_utils import probe, probe_options
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 

@@ -148,6 +148,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
 from ansible_collections.opsrunner.runbook.plugins.module_utils import host_metrics, host_options
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 

@@ -90,6 +90,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
 from ansible_collections.opsrunner.runbook.plugins.module_utils import lease, lease_run
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 

@@ -182,6 +182,7 @@ findings:
 
 from ansible.module_utils.basic import AnsibleModule
 
+import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
 from ansible_collections.opsrunner.runbook.plugins.module_utils import logrotate_policy, logrotate_run
 from ansible_collections.opsrunner.runbook.plugins.module_utils.managed_files import FileError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
