@@ -270,7 +270,14 @@ def test_damage_is_found(server, work, tmp_path):
     with backup_stream.read(stored.path) as stream:
         plain = stream.read()
     artifact = artifact._replace(compression="none")
-    for data in (plain[:-1], plain[: len(plain) // 2], b"", plain[:5000] + b"\x00" + plain[5001:], plain[:-8] + bytes(8), plain + b"x"):
+    for data in (
+        plain[:-1],
+        plain[: len(plain) // 2],
+        b"",
+        plain[:5000] + bytes([plain[5000] ^ 1]) + plain[5001:],
+        plain[:-8] + bytes(8),
+        plain + b"x",
+    ):
         (tmp_path / "bad").write_bytes(data)
         with pytest.raises(EngineError) as caught:
             ENGINE.read_through(artifact, Stored(str(tmp_path / "bad")), work)
