@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_runs_killed_at_a_thousand_moments():
-    """Of making, and of pruning."""
+    """Of making, also with a service that stands still meanwhile, and of pruning."""
     environment = {**os.environ, "OPSRUNNER_KILLS": "1000"}
-    tests = str(ROOT / "tests/integration/backups/core/test_kill.py")
-    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-k", "random_moments", tests]
+    tests = [str(ROOT / "tests/integration/backups/core" / name) for name in ("test_kill.py", "test_held.py")]
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-k", "random_moments", *tests]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:]

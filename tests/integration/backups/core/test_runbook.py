@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from plain import names, sound
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_make, backup_options, backup_sets
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Rung
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -23,7 +23,7 @@ SECRET = "hunter2-very-secret"
 
 
 class Place:
-    """An inventory with one local host and two backups, the second of which cannot be made: its server is not there."""
+    """An inventory with one local host and three backups: of the second the server is not there, of the third the disk."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,7 +31,7 @@ class Place:
         self.data = folder / "data"
         self.data.mkdir()
         (self.data / "page.html").write_text("hello")
-        backups = [
+        self.backups: list[dict[str, Any]] = [
             {
                 "name": "good",
                 "root": str(self.root),
@@ -43,12 +43,19 @@ class Place:
                 "root": str(folder / "backups/bad"),
                 "artifacts": [{"name": "cache", "engine": "redis", "host": "127.0.0.1", "port": 1, "password": SECRET}],
             },
+            {
+                "name": "away",
+                "root": str(folder / "disk/away"),
+                "mount_point": str(folder / "disk"),
+                "artifacts": [{"name": "data", "engine": "files", "paths": [str(self.data)]}],
+                "keep": {"last": 1},
+            },
         ]
         everything = {
             "all": {
                 "vars": {
                     "runbook_system": "shop",
-                    "runbook_backups": backups,
+                    "runbook_backups": self.backups,
                     "ansible_connection": "local",
                     "ansible_python_interpreter": sys.executable,
                 },
@@ -70,6 +77,10 @@ class Place:
         self.output = done.stdout + done.stderr
         return done.returncode
 
+    def make(self) -> None:
+        """A set of the good one, without a run."""
+        assert backup_make.run(backup_options.parse(self.backups[:1]), "shop").made[0].set
+
     def findings(self) -> dict[str, dict[str, Any]]:
         """Of the last run, by their check."""
         newest = max((self.folder / "state/runs").iterdir())
@@ -78,18 +89,20 @@ class Place:
         return {found["check"]: found for found in told}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """The tests of this file are steps, one after another."""
-    return Place(tmp_path_factory.mktemp("runbook"))
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A new one for each test."""
+    return Place(tmp_path)
 
 
 def test_first_it_is_looked_at(place: Place) -> None:
-    """What would be made, what cannot be reached; nothing is written."""
+    """What would be made, what cannot be reached, which disk is not mounted; nothing is written."""
     assert place.run("--check", "--tags", "backup") == 2, place.output
     found = place.findings()
     assert (found["backup.good.made"]["status"], found["backup.bad.made"]["status"]) == ("ok", "critical")
     assert found["backup.good.made"]["summary"] == "good: a set of 1 artifacts would be made"
+    assert found["backup.away.made"]["status"] == "critical"
+    assert f"nothing is mounted at {place.folder}/disk" in found["backup.away.made"]["summary"]
     assert not place.root.exists()
 
 
@@ -102,6 +115,8 @@ def test_a_set_is_made_beside_one_that_fails(place: Place) -> None:
     assert "cache: " in found["backup.bad.made"]["summary"]
     assert len(sound(place.root)) == 1
     assert names(place.folder / "backups/bad") == []
+    assert found["backup.away.made"]["status"] == "critical"
+    assert not (place.folder / "disk").exists()
     kept = [path for path in (place.folder / "state").rglob("*") if path.is_file()]
     assert kept
     assert not [path for path in kept if SECRET.encode() in path.read_bytes()]
@@ -110,17 +125,18 @@ def test_a_set_is_made_beside_one_that_fails(place: Place) -> None:
 
 def test_old_sets_are_told_with_the_reason_and_go_when_that_is_confirmed(place: Place) -> None:
     """Unproved ones stay all; a proved one lets the others go."""
-    only = '{"backup_only": ["good"]}'
-    assert place.run("--tags", "backup", "-e", only) == 0, place.output
+    place.make()
+    assert place.run("--tags", "backup", "-e", '{"backup_only": ["good"]}') == 0, place.output
     assert len(sound(place.root)) == 2
-    assert place.run("--tags", "prune", "-e", '{"confirm": ["backup_prune"]}') == 0, place.output
+    only = ("--tags", "prune", "-e", '{"backup_only": ["good"]}')
+    assert place.run(*only, "-e", '{"confirm": ["backup_prune"]}') == 0, place.output
     assert place.findings()["backup.good.prune"]["message"] == "backup.prune.unproved"
     newest = backup_sets.listed(str(place.root))[0]
     backup_sets.write_verified(newest, [Rung(3, newest.at)])
-    assert place.run("--tags", "prune") == 0, place.output
+    assert place.run(*only) == 0, place.output
     assert place.findings()["backup.good.prune"]["message"] == "backup.prune.unconfirmed"
     assert len(sound(place.root)) == 2
-    assert place.run("--tags", "prune", "-e", '{"confirm": ["backup_prune"]}') == 0, place.output
+    assert place.run(*only, "-e", '{"confirm": ["backup_prune"]}') == 0, place.output
     assert sound(place.root) == [newest.name]
 
 
@@ -128,12 +144,14 @@ def test_options_that_cannot_be_used_are_refused_before_anything_is_made(place: 
     """With the nearest name."""
     assert place.run("--tags", "backup", "-e", '{"backup_only": ["godo"]}') == 3, place.output
     assert "only[0]: unknown backup 'godo' (did you mean good?)" in place.findings()["task.backup"]["summary"]
-    assert len(names(place.root)) == 1
+    assert not place.root.exists()
 
 
 def test_the_daily_look_takes_the_same_backups(place: Place) -> None:
-    """With all that is said about how they are made; the one that could not be made is missed."""
+    """With all that is said about how they are made; the one that could not be made is missed, and so is a disk."""
+    place.make()
     assert place.run("--tags", "backups", runbook="daily") == 2, place.output
     found = place.findings()
     assert (found["backup.good.age"]["status"], found["backup.good.complete"]["status"]) == ("ok", "ok")
     assert found["backup.bad.age"]["status"] == "critical"
+    assert (found["backup.away.age"]["status"], found["backup.away.age"]["message"]) == ("critical", "backup.unmounted")
