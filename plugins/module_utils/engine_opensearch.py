@@ -36,6 +36,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine im
     Told,
     Work,
     opened,
+    own_ident,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import command
@@ -45,14 +46,20 @@ PREFIX = "opsrunner-"
 _SNAPSHOT = "snapshot"
 _ABOUT = "opsrunner.json"
 _PAUSE = 0.1
+#: Seconds that a run waits for another one's repository.
+_WAIT = 600.0
 
 
 def _url(value: Any, path: str) -> str:
     found = read.text(value, path).rstrip("/")
-    parts = urlsplit(found)
+    try:
+        parts = urlsplit(found)
+        parts.port  # noqa: B018 - ValueError when it is none
+    except ValueError as error:
+        raise OptionError(path, "%r is no address of a server: %s" % (found, error), hint="https://localhost:9200") from None
     if parts.username or parts.password:
         raise OptionError(path, "holds a user or a password: say them by user and password")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise OptionError(path, "%r is no address of a server" % found, hint="https://localhost:9200")
     return found
 
@@ -72,6 +79,7 @@ class Client:
     def ask(self, method: str, path: str, body: Any = None, missing: bool = False, slow: bool = False) -> Any:
         """Ask and return the answer; None for what is not there, if ``missing`` says that it may not be. EngineError."""
         import http.client
+        import socket
         import ssl
 
         timeout = None if slow else self._timeout
@@ -84,6 +92,9 @@ class Client:
         else:
             connection = http.client.HTTPConnection(str(self._parts.hostname), self._parts.port or 80, timeout=timeout)
         try:
+            connection.connect()
+            # An answer may take hours: a server that has gone without a word is noticed all the same.
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             data = None if body is None else json.dumps(body).encode("utf-8")
             connection.request(method, self._parts.path + path, data, self._headers)
             answer = connection.getresponse()
@@ -101,9 +112,8 @@ class Client:
         if answer.status in (401, 403):
             raise EngineError("denied", "%s: %s %s was refused (%d)" % (where, method, path, answer.status))
         if answer.status >= 300:
-            why = found.get("error") if isinstance(found, dict) else None
-            text = why.get("reason") if isinstance(why, dict) else why
-            raise EngineError("failed", "%s: %s %s: %s" % (where, method, path, str(text or answer.status)[:300]))
+            text = ": ".join(_reasons(found.get("error") if isinstance(found, dict) else None))
+            raise EngineError("failed", "%s: %s %s: %s" % (where, method, path, (text or str(answer.status))[:500]))
         return found
 
     def version(self) -> str:
@@ -114,7 +124,27 @@ class Client:
         """Indices with aliases, mappings and settings, by name."""
         wanted = ",".join(_path(name) for name in patterns) or "*"
         found = self.ask("GET", "/%s?expand_wildcards=open,hidden&allow_no_indices=true" % wanted, missing=True) or {}
-        return {name: told for name, told in found.items() if patterns or not name.startswith((".", PREFIX))}
+        return {name: told for name, told in found.items() if not name.startswith(PREFIX) and (patterns or not name.startswith("."))}
+
+    def mappings(self, indices: Sequence[str]) -> Dict[str, Any]:
+        """Mappings by index."""
+        found = self.ask("GET", "/%s/_mapping" % ",".join(_path(name) for name in indices)) if indices else {}
+        return {name: told.get("mappings", {}) for name, told in found.items()}
+
+    def written(self, indices: Sequence[str]) -> Dict[str, Any]:
+        """By index what changes with every change of a document: the last number of each primary shard."""
+        if not indices:
+            return {}
+        found = self.ask("GET", "/%s/_stats/docs?level=shards" % ",".join(_path(name) for name in indices))["indices"]
+        return {
+            name: sorted(
+                (number, shard["seq_no"]["max_seq_no"])
+                for number, shards in told["shards"].items()
+                for shard in shards
+                if shard["routing"]["primary"]
+            )
+            for name, told in found.items()
+        }
 
     def count(self, index: str) -> int:
         """Documents of an index, of all of its shards."""
@@ -197,12 +227,14 @@ class OpensearchEngine(Engine):
         there = client.indices(spec.get("indices", ()))
         if spec.get("indices") and not there:
             raise EngineError("unreachable", "there is no index %s" % ", ".join(spec["indices"]))
-        before = {name: client.count(name) for name in there}
+        _warn_of_missing(client, spec, there, work)
+        before = client.written(sorted(there))
         with _repository(client, spec, _own_name(spec, "dump")) as (repository, folder):
             _register(client, repository, folder, False)
             _snapshot(client, repository, sorted(there))
             counts = {name: client.count(name) for name in there}
-            moved = sorted(name for name in there if counts[name] != before[name])
+            after = client.written(sorted(there))
+            moved = sorted(name for name in there if after.get(name) != before.get(name))
             if moved:
                 # What was written to meanwhile is counted in the snapshot itself.
                 prefix = _own_name(spec, "count") + "-"
@@ -211,6 +243,7 @@ class OpensearchEngine(Engine):
             about = {
                 "indices": {name: {"aliases": told.get("aliases", {})} for name, told in there.items()},
                 "templates": client.ask("GET", "/_index_template", missing=True) or {},
+                "component_templates": client.ask("GET", "/_component_template", missing=True) or {},
             }
             with open(os.path.join(work.scratch, _ABOUT), "w", encoding="utf-8") as file:
                 json.dump(about, file)
@@ -253,8 +286,8 @@ class OpensearchEngine(Engine):
             client, repository, names, prefix
         ):
             counts = {"documents.%s" % name: client.count(prefix + name) for name in names}
-            found = client.indices([prefix + name for name in names]) if names else {}
-            samples = {"mapping.%s" % name: _digest(found[prefix + name].get("mappings", {})) for name in names}
+            found = client.mappings([prefix + name for name in names])
+            samples = {"mapping.%s" % name: _digest(found[prefix + name]) for name in names}
             return Drilled(counts, samples)
 
     def restorer(
@@ -287,7 +320,7 @@ class OpensearchEngine(Engine):
 class OpensearchRestorer(Restorer):
     """A restore by clones::
 
-    opsrunner-<ident>-new-<index>   staged
+    opsrunner-<ident>-new-<index>   staged; the ident is the artifact's own
     opsrunner-<ident>-old-<index>   set aside
     opsrunner-<ident>-state         what there was, and how far the exchange came
     """
@@ -296,7 +329,8 @@ class OpensearchRestorer(Restorer):
         self._spec, self._artifact, self._stored, self._work = spec, artifact, stored, work
         self._client = Client(spec)
         self._names = list(request.part) or _indices(artifact)
-        start = "%s%s-" % (PREFIX, request.ident.lower())
+        self._part = bool(request.part)
+        start = "%s%s-" % (PREFIX, own_ident(request, artifact).lower())
         self._repository, self._new, self._old, self._state = start + "restore", start + "new-", start + "old-", start + "state"
 
     def needs(self) -> List[Tuple[str, int]]:
@@ -312,6 +346,17 @@ class OpensearchRestorer(Restorer):
         for name in self._names:
             if name in aliases:
                 raise EngineError("failed", "%s is an alias on the server, and an index in the backup" % name)
+            blocks = there.get(name, {}).get("settings", {}).get("index", {}).get("blocks", {})
+            stuck = [kind for kind in ("read_only", "read_only_allow_delete", "metadata") if str(blocks.get(kind)) == "true"]
+            if stuck:
+                raise EngineError("failed", "%s is blocked (index.blocks.%s): it cannot be exchanged" % (name, stuck[0]))
+        for name, told in _about(self._artifact, self._stored, self._work).get("indices", {}).items():
+            for alias in told.get("aliases", {}):
+                if name in self._names and alias in there and alias not in self._names:
+                    raise EngineError("failed", "%s is an index on the server, and an alias of %s in the backup" % (alias, name))
+        running = self._client.ask("GET", "/_snapshot/_status").get("snapshots", ())
+        if running:
+            raise EngineError("failed", "a snapshot is being made (%s): indices in it cannot be exchanged" % running[0].get("snapshot"))
 
     def stage(self) -> Mapping[str, int]:
         """The indices under names of their own."""
@@ -332,6 +377,8 @@ class OpensearchRestorer(Restorer):
                     raise EngineError("failed", "%s is not staged" % name)
             state = {
                 "present": {name: there[name].get("aliases", {}) for name in self._names if name in there},
+                "uuids": {name: _uuid(there[name]) for name in self._names if name in there},
+                "templates": [],
                 "blocked": [name for name in self._names if name in there and _blocked(there[name])],
                 "kept": [],
                 "placed": [],
@@ -357,7 +404,7 @@ class OpensearchRestorer(Restorer):
         if state is None:
             return
         for name in self._names:
-            if name in state["kept"]:
+            if name in state["kept"] and not self._is_still(name, state):
                 self._client.delete(name)
                 self._client.clone(self._old + name, name, state["present"][name], True if name in state["blocked"] else None)
                 state["kept"].remove(name)
@@ -371,14 +418,31 @@ class OpensearchRestorer(Restorer):
                 self._client.delete(name)
         for name in self._names:
             self._client.delete(self._old + name)
+        for path in reversed(state.get("templates", ())):
+            self._client.ask("DELETE", path, missing=True)
         self._client.delete(self._state)
 
+    def _is_still(self, name: str, state: Mapping[str, Any]) -> bool:
+        """Whether an index is the one that was there before the exchange, not one of the same name."""
+        found = self._client.ask("GET", "/%s" % _path(name), missing=True) or {}
+        return bool(_uuid(found.get(name, {})) == state.get("uuids", {}).get(name, ""))
+
     def finish(self) -> None:
-        """Put back the templates that are missing."""
-        for item in _about(self._artifact, self._stored, self._work).get("templates", {}).get("index_templates", ()):
-            path = "/_index_template/%s" % _path(item["name"])
-            if self._client.ask("GET", path, missing=True) is None:
-                self._client.ask("PUT", path, item["index_template"])
+        """Put back the templates that are missing, first those that others are made of."""
+        state = self._noted()
+        if self._part or state is None:
+            return
+        about = _about(self._artifact, self._stored, self._work)
+        for kept, kind, inner in (
+            ("component_templates", "_component_template", "component_template"),
+            ("templates", "_index_template", "index_template"),
+        ):
+            for item in about.get(kept, {}).get(inner + "s", ()):
+                path = "/%s/%s" % (kind, _path(item["name"]))
+                if self._client.ask("GET", path, missing=True) is None:
+                    state["templates"].append(path)
+                    self._note(state)
+                    self._client.ask("PUT", path, item[inner])
 
     def count(self) -> Mapping[str, int]:
         """Documents of the indices in place."""
@@ -411,6 +475,13 @@ class OpensearchRestorer(Restorer):
         self._client.ask("PUT", "/%s/_doc/1?refresh=true" % _path(self._state), {"told": json.dumps(state)})
 
 
+def _reasons(why: Any) -> List[str]:
+    """What went wrong, and what that came from."""
+    if not isinstance(why, dict):
+        return [str(why)] if why else []
+    return list(dict.fromkeys([str(why.get("reason")), *_reasons(why.get("caused_by"))]))
+
+
 def _path(name: str) -> str:
     return quote(name, safe="*")
 
@@ -430,6 +501,27 @@ def _own_name(spec: Mapping[str, Any], purpose: str) -> str:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode("utf-8")).hexdigest()
+
+
+def _uuid(told: Mapping[str, Any]) -> Optional[str]:
+    found = told.get("settings", {}).get("index", {}).get("uuid")
+    return None if found is None else str(found)
+
+
+def _warn_of_missing(client: Client, spec: Mapping[str, Any], there: Mapping[str, Any], work: Work) -> None:
+    """Tell what is on the server, would be meant, and is not backed up."""
+    patterns = spec.get("indices", ())
+    for pattern in patterns:
+        if not client.indices([pattern]):
+            work.warn("no index is called %s" % pattern)
+    wanted = ",".join(_path(name) for name in patterns) or "*"
+    closed = client.ask("GET", "/%s/_settings/index.uuid?expand_wildcards=closed&allow_no_indices=true&ignore_unavailable=true" % wanted)
+    names = sorted(name for name in closed if name not in there and not name.startswith((".", PREFIX)))
+    if names:
+        work.warn("closed indices are not in the backup: %s" % ", ".join(names[:10]))
+    streams = (client.ask("GET", "/_data_stream", missing=True) or {}).get("data_streams", ())
+    if streams and not patterns:
+        work.warn("data streams are not in the backup: %s" % ", ".join(str(item.get("name")) for item in streams[:10]))
 
 
 def _blocked(told: Mapping[str, Any]) -> bool:
@@ -453,19 +545,45 @@ def _repository(client: Client, spec: Mapping[str, Any], name: str) -> Iterator[
     """A repository in a folder of its own; it is unregistered and the folder removed at the end."""
     root = _folder(spec)
     folder = os.path.join(root, name)
+    with _alone(folder):
+        _forget(client, name)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.mkdir(folder, 0o750)
+        _own(folder, root)
+        try:
+            yield name, folder
+        finally:
+            with contextlib.suppress(EngineError):  # the next one removes it; what went wrong before is to be told
+                _forget(client, name)
+            shutil.rmtree(folder, ignore_errors=True)
 
+
+def _forget(client: Client, name: str) -> None:
+    """Unregister a repository, also one that a killed run has left in the middle of a snapshot or without its folder."""
     if client.ask("GET", "/_snapshot/%s" % name, missing=True) is not None:
-        with contextlib.suppress(EngineError):  # a run that was killed has left it, maybe without its folder
+        with contextlib.suppress(EngineError):
             client.ask("DELETE", "/_snapshot/%s/%s" % (name, _SNAPSHOT), missing=True, slow=True)
         client.ask("DELETE", "/_snapshot/%s" % name, missing=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.mkdir(folder, 0o750)
-    _own(folder, root)
-    try:
-        yield name, folder
-    finally:
-        client.ask("DELETE", "/_snapshot/%s" % name, missing=True)
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """One at a time: another backup of the same indices has a repository of the same name. EngineError."""
+    import socket
+
+    end = time.monotonic() + _WAIT
+    # A name that is free again when we end, however that comes; a file would stay.
+    mark = "\0opsrunner-repository-" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as held:
+        while True:
+            try:
+                held.bind(mark)
+                break
+            except OSError:
+                if time.monotonic() > end:
+                    raise EngineError("unreachable", "%s is in use by another run" % folder) from None
+                time.sleep(_PAUSE)
+        yield
 
 
 def _own(path: str, root: str) -> None:

@@ -55,7 +55,8 @@ def _fill(client):
         document = {"name": "ann" if number % 2 else "bob", **told}
         client.ask("PUT", f"/users/_doc/{number}", document)
     client.ask("PUT", "/%EC%BD%94%EB%93%9C/_doc/1?refresh=true", {"big": "x" * 1_000_000})
-    client.ask("PUT", "/_index_template/shop", {"index_patterns": ["shop-*"], "template": {"settings": {"number_of_replicas": 0}}})
+    client.ask("PUT", "/_component_template/small", {"template": {"settings": {"number_of_replicas": 0}}})
+    client.ask("PUT", "/_index_template/shop", {"index_patterns": ["shop-*"], "composed_of": ["small"]})
     client.ask("POST", "/_refresh")
 
 
@@ -90,6 +91,7 @@ def _destroy(client):
     client.delete("empty")
     client.ask("PUT", "/other/_doc/1?refresh=true", {"not": "in the backup"})
     client.ask("DELETE", "/_index_template/shop")
+    client.ask("DELETE", "/_component_template/small")
 
 
 def _nothing_is_left(client, server):
@@ -121,11 +123,12 @@ def test_round_trip(server, client, work, tmp_path):
         assert restorer.count() == artifact.counts
         assert _content(client) == {**before, "other": present["other"]}
         assert client.ask("GET", "/_index_template/shop")["index_templates"][0]["name"] == "shop"
-        assert restorer.aside() == ["opsrunner-r1-old-users", "opsrunner-r1-old-코드"]
+        assert [name.partition("-old-")[2] for name in restorer.aside()] == ["users", "코드"]
         restorer.unswap()
         restorer.unswap()
         restorer.unstage()
         assert _content(client) == present
+        assert client.ask("GET", "/_index_template/shop", missing=True) is None, "what the restore put back is taken back too"
         _nothing_is_left(client, server)
         restorer.stage()
         restorer.swap()
@@ -133,6 +136,133 @@ def test_round_trip(server, client, work, tmp_path):
         restorer.discard()
         assert _content(client) == {**before, "other": present["other"]}
         _nothing_is_left(client, server)
+
+
+def test_two_backups_of_one_server_in_one_restore(server, client, work, tmp_path):
+    """Each has its own notes: what is there of the second's is set aside too, and comes back."""
+    for name in ("a", "b"):
+        client.ask("PUT", f"/{name}/_doc/1?refresh=true", {"v": 1})
+    first, at_first = _back_up({**server, "indices": ["a"]}, work, tmp_path)
+    second, at_second = _back_up({**server, "indices": ["b"]}, work, tmp_path, "20260131T050506Z")
+    second = second._replace(file="second.tar.zst")
+    for name in ("a", "b"):
+        client.ask("PUT", f"/{name}/_doc/2?refresh=true", {"v": 2})
+    present = _content(client)
+    request = Request("t1")
+    with ENGINE.restorer(server, first, at_first, request, work) as one, ENGINE.restorer(server, second, at_second, request, work) as two:
+        one.stage()
+        two.stage()
+        one.swap()
+        two.swap()
+        assert one.count() == {"documents.a": 1} and two.count() == {"documents.b": 1}
+        assert len(one.aside()) == len(two.aside()) == 1
+        two.unswap()
+        one.unswap()
+        one.unstage()
+        two.unstage()
+    assert _content(client) == present
+    _nothing_is_left(client, server)
+
+
+def test_what_is_not_backed_up_is_told(server, client, tmp_path):
+    """Closed indices, data streams, a pattern that nothing is called by."""
+    client.ask("PUT", "/users/_doc/1?refresh=true", {"v": 1})
+    client.ask("PUT", "/closed/_doc/1?refresh=true", {"v": 1})
+    client.ask("POST", "/closed/_close")
+    client.ask("PUT", "/_index_template/logs", {"index_patterns": ["logs*"], "data_stream": {}})
+    client.ask("PUT", "/_data_stream/logs")
+    try:
+        for indices, told in (
+            (None, ["closed indices are not in the backup: closed", "data streams are not in the backup: logs"]),
+            (["us*", "person*"], ["no index is called person*"]),
+            (["*"], ["closed indices are not in the backup: closed"]),
+        ):
+            warned = []
+            (tmp_path / f"scratch{indices}").mkdir()
+            work = Work(str(tmp_path / f"scratch{indices}"), warn=warned.append)
+            spec = {**server, "indices": indices} if indices else server
+            with ENGINE.dump(spec, work) as dump:
+                backup_stream.write(dump.source, str(tmp_path / f"x{indices}"))
+                assert "documents.users" in dump.finish().counts
+            assert warned == told
+        with pytest.raises(EngineError, match="closed"), ENGINE.dump({**server, "indices": ["closed"]}, work):
+            pass
+    finally:
+        client.ask("DELETE", "/_data_stream/logs")
+        client.ask("DELETE", "/_index_template/logs")
+
+
+def test_what_cannot_be_exchanged_is_told_before(server, client, work, tmp_path):
+    """A block that keeps an index from being deleted, an alias that an index is called."""
+    client.ask("PUT", "/users", {"aliases": {"people": {}}})
+    artifact, stored = _back_up(server, work, tmp_path)
+    with ENGINE.restorer(server, artifact, stored, Request("c1"), work) as restorer:
+        restorer.check()
+        client.ask("PUT", "/users/_settings", {"index.blocks.read_only": True})
+        with pytest.raises(EngineError, match="read_only"):
+            restorer.check()
+        client.ask("PUT", "/users/_settings", {"index.blocks.read_only": None})
+        client.delete("users")
+        client.ask("PUT", "/people/_doc/1", {"v": 1})
+        with pytest.raises(EngineError, match="people is an index"):
+            restorer.check()
+
+
+def test_an_index_that_cannot_be_deleted_stays_as_it_is(server, client, work, tmp_path, monkeypatch):
+    """Another snapshot has it: what was there is not made again from the clone, for it is still there."""
+    client.ask("PUT", "/users/_doc/1?refresh=true", {"v": 1})
+    artifact, stored = _back_up(server, work, tmp_path)
+    client.ask("PUT", "/users/_doc/2?refresh=true", {"v": 2})
+    present, uuid = _content(client), engine_opensearch._uuid(client.indices()["users"])
+    real = Client.delete
+
+    def refused(self, index):
+        if index == "users":
+            raise EngineError("failed", "cannot delete indices that are being snapshotted")
+        real(self, index)
+
+    monkeypatch.setattr(Client, "delete", refused)
+    with ENGINE.restorer(server, artifact, stored, Request("d1"), work) as restorer:
+        restorer.stage()
+        with pytest.raises(EngineError, match="being snapshotted"):
+            restorer.swap()
+        restorer.unswap()
+        restorer.unstage()
+    assert _content(client) == present and engine_opensearch._uuid(client.indices()["users"]) == uuid
+    _nothing_is_left(client, server)
+
+
+def test_an_index_that_is_written_to_and_has_as_many_documents(server, client, work, tmp_path, monkeypatch):
+    """The snapshot fell between a document that came and one that went: it is counted in the snapshot itself."""
+    client.ask("PUT", "/users/_doc/1?refresh=true", {"v": 1})
+    real = engine_opensearch._snapshot
+
+    def between(*words):
+        client.ask("PUT", "/users/_doc/2?refresh=true", {"v": 2})
+        real(*words)
+        client.ask("DELETE", "/users/_doc/2?refresh=true")
+
+    monkeypatch.setattr(engine_opensearch, "_snapshot", between)
+    artifact, _stored = _back_up(server, work, tmp_path)
+    assert artifact.counts == {"documents.users": 2} and client.count("users") == 1
+
+
+def test_two_runs_at_once(server, client, work, tmp_path, monkeypatch):
+    """The second waits for the repository of the first, and fails when that takes too long."""
+    client.ask("PUT", "/users/_doc/1?refresh=true", {"v": 1})
+    monkeypatch.setattr(engine_opensearch, "_WAIT", 0.2)
+    with ENGINE.dump(server, work), pytest.raises(EngineError, match="in use"), ENGINE.dump(server, work):
+        pass
+    _back_up(server, work, tmp_path)
+
+
+def test_a_folder_that_the_server_does_not_know(server, client, work, tmp_path):
+    """It is told, and nothing is left."""
+    client.ask("PUT", "/users/_doc/1?refresh=true", {"v": 1})
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(EngineError, match=r"path\.repo"), ENGINE.dump({**server, "repository_path": str(tmp_path / "elsewhere")}, work):
+        pass
+    assert os.listdir(tmp_path / "elsewhere") == [] and client.ask("GET", "/_snapshot") == {}
 
 
 def test_a_part(server, client, work, tmp_path):
