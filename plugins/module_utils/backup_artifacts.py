@@ -11,6 +11,7 @@ from typing import Any, Sequence, Tuple
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_engines
 from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_plan import ARTIFACT, ENGINES, ArtifactPlan, listed, named
+from ansible_collections.opsrunner.runbook.plugins.module_utils.file_patterns import alike, is_left_out
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 
 
@@ -23,23 +24,32 @@ def read_all(value: Any, path: str) -> Tuple[ArtifactPlan, ...]:
 
 
 def _apart(items: Sequence[ArtifactPlan], path: str) -> None:
-    """Refuse a database file that lies in a folder of files: copied as a file it is torn, restored with the folder it is undone."""
+    """Refuse a database file that lies in what is copied as files: copied so it is torn, restored so it is undone; and its log, which
+    of another time than the database would ruin it."""
     databases = [(str(item.spec["database"]), item.name) for item in items if item.engine == "sqlite"]
     for at, item in enumerate(items):
         for folder in item.spec.get("paths") or () if item.engine in ("files", "config") else ():
             for database, name in databases:
-                if not database.startswith(folder.rstrip("/") + "/"):
+                if not _holds(folder, database):
                     continue
                 here, file = os.path.split(database)
-                if here != folder:
+                if folder == database:
+                    raise OptionError("%s[%d].paths" % (path, at), "%s is the database of %r, which keeps it" % (folder, name))
+                if folder.count("/") < here.count("/"):
                     raise OptionError(
                         "%s[%d].paths" % (path, at), "%s holds the database of %r: name the folders beside %s" % (folder, name, here)
                     )
-                patterns = {pattern.strip("/") for pattern in item.spec.get("exclude") or ()}
-                if not patterns & {file, file + "*", database.strip("/"), database.strip("/") + "*"}:
-                    raise OptionError(
-                        "%s[%d].exclude" % (path, at), "%s is the database of %r: leave it out" % (database, name), hint=file + "*"
-                    )
+                for ending in ("", "-wal", "-shm", "-journal"):
+                    if not is_left_out(item.spec.get("exclude") or (), database + ending):
+                        what = "a log of the database" if ending else "the database"
+                        text = "%s is %s of %r: leave it out" % (database + ending, what, name)
+                        raise OptionError("%s[%d].exclude" % (path, at), text, hint=file + "*")
+
+
+def _holds(pattern: str, database: str) -> bool:
+    """Whether a path or pattern means a database, or a folder it is in."""
+    parts = database.strip("/").split("/")
+    return alike(pattern.strip("/"), "/".join(parts[: pattern.strip("/").count("/") + 1])) or database.startswith(pattern + "/")
 
 
 def _artifact(value: Any, path: str) -> ArtifactPlan:

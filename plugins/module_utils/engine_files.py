@@ -54,6 +54,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_swap impo
     own_ident,
     remove_parents,
 )
+from ansible_collections.opsrunner.runbook.plugins.module_utils.file_patterns import entries, left_out
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 
 __all__ = ["ArchiveLimits", "ArchiveProblem", "Checked", "ConfigEngine", "FilesEngine", "check_archive"]
@@ -583,38 +584,6 @@ class Tree:
             self._problem(path, error)
 
 
-def _entries(patterns: Sequence[str], member: str) -> List[str]:
-    """Of patterns of what is excluded those that are about entries right in a member."""
-    found = []
-    for pattern in patterns:
-        folder, slash, name = pattern.rstrip("/").rpartition("/")
-        if not slash or _alike(folder.strip("/"), member):
-            found.append(name)
-    return found
-
-
-def _alike(pattern: str, name: str) -> bool:
-    """Whether a whole name is as the pattern says, part by part."""
-    import fnmatch
-
-    parts, wanted = name.split("/"), pattern.split("/")
-    return len(parts) == len(wanted) and all(fnmatch.fnmatchcase(part, one) for part, one in zip(parts, wanted))
-
-
-def _left_out(patterns: Sequence[str], folder: str, member: str, deeper: bool) -> Iterator[str]:
-    """Paths in a folder that patterns leave out of the backup; those right in it not when only the ``deeper`` ones are asked for."""
-    for here, folders, files in os.walk(folder):
-        inner = os.path.normpath(os.path.join(member, os.path.relpath(here, folder)))
-        going = []
-        for name in sorted(folders) + sorted(files):
-            out = any(_alike(pattern.strip("/"), inner + "/" + name if "/" in pattern.rstrip("/") else name) for pattern in patterns)
-            if out and not (deeper and here == folder):
-                yield os.path.join(here, name)
-            if not out and not name.startswith(OURS):
-                going.append(name)
-        folders[:] = [name for name in folders if name in going]
-
-
 class _Group(NamedTuple):
     """Members that are unpacked into one folder: ``names`` of their places there, ``strip`` components before it."""
 
@@ -656,7 +625,7 @@ class FilesRestorer(Restorer):
             place = self._place(member)
             parent, name = os.path.split(place)
             strip = member.count("/")
-            inside = Swap(place, self._ident, name, _entries(self._exclude, member))
+            inside = Swap(place, self._ident, name, entries(self._exclude, member))
             # Where an earlier process of this restore has begun, it goes on in the same way.
             begun = inside.known() or not Swap(parent, self._ident).concerns(name)
             if begun and os.path.isdir(place) and (place in mounts or inside.keep):
@@ -708,7 +677,7 @@ class FilesRestorer(Restorer):
 
     def _tell_of_excluded(self, place: str, member: str, inside: bool) -> None:
         if self._exclude and os.path.isdir(place) and not os.path.islink(place):
-            found = list(itertools.islice(_left_out(self._exclude, place, member, inside), 4))
+            found = list(itertools.islice(left_out(self._exclude, place, member, inside, OURS), 4))
             if found:
                 more = ", among others" if len(found) > 3 else ""
                 text = "%s%s: no backup has it, and it goes aside with the folder that holds it"

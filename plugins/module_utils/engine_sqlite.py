@@ -36,6 +36,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Command
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_swap import (
     Swap,
+    attributes,
     keep_parents,
     make_parents,
     open_folder,
@@ -45,6 +46,10 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_swap impo
 
 #: Beside the database: its log, the log's index, the journal of older modes. The database itself comes first.
 _BESIDE = ("-wal", "-shm", "-journal")
+#: What data is in: the index of the log is made anew from it.
+_DATA = ("", "-wal", "-journal")
+#: What a virtual table keeps its data in is named after it.
+_SHADOWS = ("content", "segments", "segdir", "docsize", "stat", "data", "idx", "config", "node", "rowid", "parent")
 _SAMPLES = 8
 _ROWS = 16
 _PROBLEMS = 20
@@ -130,17 +135,24 @@ class SqliteEngine(Engine):
         import sqlite3
 
         try:
-            with _opened(path) as database:
-                problems = _problems(database, "integrity_check")
-                broken = _broken_references(database)
-                if broken:
-                    problems.append("%d rows refer to rows that are not there" % broken)
-                return Found(not problems, problems, _counts(database), newest)
+            try:
+                return _sound(path, newest)
+            except sqlite3.OperationalError as error:
+                if not _at_rest(error):
+                    raise
+            # A writer died in the middle: what SQLite would make of it is sound or not.
+            copy = os.path.join(work.scratch, "present.db")
+            try:
+                _check_space(work.scratch, _size(path))
+                _copy_at_rest(path, copy)
+                return _sound(copy, newest)
+            finally:
+                _remove(copy)
         except sqlite3.OperationalError as error:
             if "locked" in str(error) or "busy" in str(error):
                 raise EngineError("failed", "%s: %s" % (path, error)) from None
             return Found(False, [str(error)], {}, newest)
-        except (EngineError, sqlite3.DatabaseError) as error:
+        except sqlite3.DatabaseError as error:
             return Found(False, [str(error)], {}, newest)
 
     def salvage(self, spec: Mapping[str, Any], folder: str, work: Work) -> List[str]:
@@ -160,10 +172,20 @@ class SqliteEngine(Engine):
         if os.path.lexists(saved):
             raise EngineError("failed", "%s is there already" % saved)
         try:
-            for ending in ("", "-wal"):
-                if os.path.exists(path + ending):
-                    shutil.copyfile(path + ending, copy + ending)
+            try:
+                _copy(path, copy)
+            except EngineError as error:
+                if error.code == "space":
+                    raise
+                work.warn("%s: its files were copied as they are: %s" % (path, error))
+                _remove(copy)
+                for ending in _DATA:
+                    if os.path.exists(path + ending):
+                        shutil.copyfile(path + ending, copy + ending)
             return engine_sqlite_salvage.salvage(copy, saved)
+        except BaseException:
+            _remove(saved)
+            raise
         finally:
             _remove(copy)
 
@@ -194,7 +216,7 @@ def _check_file(path: str) -> None:
 
 
 def _size(path: str) -> int:
-    return sum(os.stat(path + ending).st_size for ending in ("", "-wal") if os.path.exists(path + ending))
+    return sum(os.stat(path + ending).st_size for ending in _DATA if os.path.exists(path + ending))
 
 
 def _check_space(folder: str, size: int) -> None:
@@ -247,10 +269,58 @@ def _copy(path: str, copy: str) -> None:
                 database.backup(target, progress=waiting)
             finally:
                 target.close()
+            return
         except sqlite3.Error as error:
-            text = str(error)
-            full = "full" in text
-            raise EngineError("space" if full else "damaged" if "malformed" in text else "failed", "%s: %s" % (path, text)) from None
+            if not _at_rest(error):
+                text = str(error)
+                full = "full" in text
+                raise EngineError("space" if full else "damaged" if "malformed" in text else "failed", "%s: %s" % (path, text)) from None
+    _copy_at_rest(path, copy)
+
+
+def _at_rest(error: Exception) -> bool:
+    """Whether a database cannot be read without being written: its writer died in the middle, or nobody may write beside it."""
+    return "readonly" in str(error) or "unable to open" in str(error)
+
+
+def _copy_at_rest(path: str, copy: str) -> None:
+    """Copy the files of a database that nobody has open, and have SQLite put the copy in order. EngineError."""
+    import shutil
+    import sqlite3
+
+    was = _fingerprint(path)
+    try:
+        for ending in _DATA:
+            if os.path.exists(path + ending):
+                shutil.copyfile(path + ending, copy + ending)
+    except OSError as error:
+        raise EngineError("failed", "%s: %s" % (error.filename, error.strerror or error)) from None
+    if _fingerprint(path) != was:
+        raise EngineError("failed", "%s is written to by a program beside which it cannot be read" % path)
+    try:
+        with _opened(copy, write=True) as database:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        raise EngineError("damaged", "%s: %s" % (path, error)) from None
+
+
+def _fingerprint(path: str) -> str:
+    """What changes with every write to a database."""
+    told = []
+    for ending in _DATA:
+        with contextlib.suppress(FileNotFoundError):
+            found = os.stat(path + ending)
+            told.append("%s %d %d %d" % (ending, found.st_ino, found.st_size, found.st_mtime_ns))
+    return "\n".join(told)
+
+
+def _sound(path: str, newest: float) -> Found:
+    with _opened(path) as database:
+        problems = _problems(database, "integrity_check")
+        broken = _broken_references(database)
+        if broken:
+            problems.append("%d rows refer to rows that are not there" % broken)
+        return Found(not problems, problems, _counts(database), newest)
 
 
 def _quoted(name: str) -> str:
@@ -273,7 +343,7 @@ def _tables(database: Any, schema: str = "main") -> List[_Table]:
     tables = sorted((_text(name), _text(sql or "")) for name, sql in rows)
     virtual = [name for name, sql in tables if _is_virtual(sql)]
     return [
-        _Table(name, sql, name in virtual or any(name.startswith(other + "_") for other in virtual))
+        _Table(name, sql, name in virtual or any(name == "%s_%s" % (other, shadow) for other in virtual for shadow in _SHADOWS))
         for name, sql in tables
         if not name.startswith("sqlite_")
     ]
@@ -314,11 +384,15 @@ def _samples(database: Any, tables: Sequence[str]) -> Dict[str, str]:
     found: Dict[str, str] = {}
     database.text_factory = _marked
     for name, order in orders.items():
-        rows: List[Any] = []
+        digest = hashlib.sha256()
         for way in ("ASC", "DESC"):
             what = "SELECT * FROM %s ORDER BY %s %s LIMIT %d" % (_quoted(name), order, way, _ROWS)  # noqa: S608 - quoted names
-            rows += database.execute(what).fetchall()
-        found[name] = hashlib.sha256(repr(rows).encode("utf-8")).hexdigest()
+            for row in database.execute(what):  # one at a time, for a row may be a gigabyte
+                for value in row:
+                    kind, raw = value if isinstance(value, tuple) else ("blob", value) if isinstance(value, bytes) else ("", repr(value))
+                    digest.update(("%s %d " % (kind, len(raw))).encode("ascii"))
+                    digest.update(raw.encode("ascii") if isinstance(raw, str) else raw)
+        found[name] = digest.hexdigest()
     database.text_factory = bytes
     return found
 
@@ -346,13 +420,22 @@ def _row_key(database: Any, table: str) -> Optional[str]:
 def _problems(database: Any, check: str) -> List[str]:
     import sqlite3
 
-    try:
-        rows = [_text(row[0]) for row in database.execute("PRAGMA %s(%d)" % (check, _PROBLEMS))]
-    except sqlite3.DatabaseError as error:
-        if "locked" in str(error):
-            raise
-        return [str(error)]
-    return [] if rows == ["ok"] else rows
+    missing = "no such collation sequence: "
+    strange: List[str] = []
+    while True:
+        try:
+            # The order of what only the application can order cannot be checked, all else can.
+            rows = [_text(row[0]) for row in database.execute("PRAGMA %s(%d)" % ("quick_check" if strange else check, _PROBLEMS))]
+        except sqlite3.DatabaseError as error:
+            text = str(error)
+            if "locked" in text or _at_rest(error):
+                raise
+            if missing not in text or text in strange:
+                return [text]
+            strange.append(text)
+            database.create_collation(text.partition(missing)[2], lambda one, other: (one > other) - (one < other))
+            continue
+        return [] if rows == ["ok"] else rows
 
 
 def _broken_references(database: Any) -> int:
@@ -508,7 +591,7 @@ class SqliteRestorer(Restorer):
                 return counts
             _check_file(self._path)
             with self._swap.staged() as handle:
-                was = self._fingerprint()
+                was = _fingerprint(self._path)
                 _copy(self._path, self._staged)
                 with _unpacked(self._artifact, self._stored, self._work, self._swap.stage) as other:
                     _prove(self._artifact, other)
@@ -535,18 +618,12 @@ class SqliteRestorer(Restorer):
         os.chmod(self._staged, mode)
         handle = os.open(self._staged, os.O_RDONLY | os.O_CLOEXEC)
         try:
+            with contextlib.suppress(FileNotFoundError):
+                for name, value in attributes(self._path).items():  # ACLs are among them
+                    os.setxattr(handle, name, value)
             os.fsync(handle)
         finally:
             os.close(handle)
-
-    def _fingerprint(self) -> str:
-        """What changes with every write to the present database."""
-        told = []
-        for ending in ("", "-wal", "-journal"):
-            with contextlib.suppress(FileNotFoundError):
-                found = os.stat(self._path + ending)
-                told.append("%s %d %d %d" % (ending, found.st_ino, found.st_size, found.st_mtime_ns))
-        return "\n".join(told)
 
     def _put(self, other: str) -> Dict[str, int]:
         """Replace tables of the staged copy by those of an unpacked artifact, all in one transaction."""
@@ -591,7 +668,7 @@ class SqliteRestorer(Restorer):
         if self._request.part and not self._swap.begun():
             try:
                 with open(os.path.join(self._swap.stage, "present"), encoding="ascii") as file:
-                    same = file.read() == self._fingerprint()
+                    same = file.read() == _fingerprint(self._path)
             except FileNotFoundError:
                 same = False
             if not same:

@@ -27,25 +27,41 @@ def salvage(damaged: str, saved: str) -> List[str]:
     try:
         source.text_factory = _text
         try:
+            source.execute("PRAGMA writable_schema = ON")  # one definition that cannot be read does not hide the others
             entries = source.execute("SELECT type, name, sql FROM sqlite_master WHERE sql NOT NULL").fetchall()
         except sqlite3.DatabaseError as error:
             raise EngineError("damaged", "what is defined cannot be read: %s" % error) from None
+        for name in ("encoding", "page_size", "user_version", "application_id"):  # by these an application knows its own
+            value = source.execute("PRAGMA " + name).fetchone()[0]
+            target.execute("PRAGMA %s = %s" % (name, '"%s"' % value if name == "encoding" else int(value)))
         target.execute("PRAGMA synchronous = OFF")
+        target.execute("PRAGMA ignore_check_constraints = ON")
         target.execute("BEGIN")
         told = []
-        virtual = [str(name) for kind, name, sql in entries if kind == "table" and sql.upper().startswith("CREATE VIRTUAL")]
+        virtual = [(str(name), str(sql)) for kind, name, sql in entries if kind == "table" and sql.upper().startswith("CREATE VIRTUAL")]
         for kind, name, sql in entries:
-            own = [other for other in virtual if name == other or name.startswith(other + "_")]
-            if kind == "table" and not own and not name.startswith("sqlite_"):
+            # What virtual tables keep their data in is copied as any table.
+            if kind == "table" and (name, sql) not in virtual and not name.startswith("sqlite_"):
                 rows, gaps = _table(source, target, name, sql)
                 told.append("%s: %s: %d rows%s" % (saved, name, rows, ", what cannot be read %d times" % gaps if gaps else ""))
-        told += ["%s: %s: left out, make it anew from its tables" % (saved, name) for name in virtual]
-        for kind, _name, sql in sorted(entries):
+        for kind, name, sql in sorted(entries):
             if kind != "table":
-                # An index that forbids doubles may not be possible any more.
-                with contextlib.suppress(sqlite3.Error):
+                try:
                     target.execute(sql)
+                except sqlite3.Error as error:  # an index that forbids doubles may not be possible any more
+                    told.append("%s: %s %s: left out: %s" % (saved, kind, name, error))
+        if virtual:
+            target.execute("PRAGMA writable_schema = ON")
+            for name, sql in virtual:
+                target.execute("INSERT INTO sqlite_master VALUES ('table', ?, ?, 0, ?)", (name, name, sql))
         target.execute("COMMIT")
+        target.close()
+        target = sqlite3.connect(saved, isolation_level=None)
+        for name, _sql in virtual:
+            # A search index is made anew from its content; other kinds know no such word.
+            with contextlib.suppress(sqlite3.Error):
+                target.execute("INSERT INTO %s (%s) VALUES ('rebuild')" % (_quoted(name), _quoted(name)))  # noqa: S608 - quoted names
+            told.append("%s: %s: a virtual table, from what was read of its own tables" % (saved, name))
         return told
     finally:
         source.close()

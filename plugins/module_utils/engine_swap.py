@@ -15,7 +15,7 @@ import contextlib
 import errno
 import os
 import stat
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_sets, cleanup
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError
@@ -305,8 +305,8 @@ def _dress(source: int, target: int) -> None:
     told = os.fstat(source)
     os.fchown(target, told.st_uid, told.st_gid)
     os.fchmod(target, stat.S_IMODE(told.st_mode))
-    wanted = _attributes(source)
-    for name in _attributes(target):
+    wanted = attributes(source)
+    for name in attributes(target):
         if name not in wanted:
             with contextlib.suppress(OSError):
                 os.removexattr(target, name)
@@ -315,9 +315,12 @@ def _dress(source: int, target: int) -> None:
     os.utime(target, ns=(told.st_atime_ns, told.st_mtime_ns))
 
 
-def _attributes(handle: int) -> Dict[str, bytes]:
+def attributes(of: Union[int, str]) -> Dict[str, bytes]:
+    """The extended attributes of a path or an open file. FileNotFoundError."""
     try:
-        return {name: os.getxattr(handle, name) for name in os.listxattr(handle)}
+        return {name: os.getxattr(of, name) for name in os.listxattr(of)}
+    except FileNotFoundError:
+        raise
     except OSError:  # the file system has none
         return {}
 

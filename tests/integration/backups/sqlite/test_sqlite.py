@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import tracemalloc
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 from engine_tools import Bench, killed
 
+from ansible_collections.opsrunner.runbook.plugins.module_utils import engine_sqlite
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Restorer
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import StreamError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_sqlite import SqliteEngine
@@ -315,6 +317,106 @@ def test_damage_is_found(bench: Bench, tmp_path: Path, seed: int) -> None:
         bench.engine.read_through(artifact, stored, bench.work())
 
 
+#: Somebody who dies in the middle of a change: part of it is in the file, what was there before is in the journal.
+DIED = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size = 5")
+database.execute("BEGIN")
+database.execute("UPDATE t SET b = 'torn' || b")
+os._exit(0)
+"""
+
+
+def test_journal_of_a_writer_that_died_is_part_of_the_copy(bench: Bench, tmp_path: Path) -> None:
+    """It is neither damage nor left out, and the files stay as they are for the application."""
+    path = tmp_path / "data" / "app.db"
+    path.parent.mkdir()
+    database = sqlite3.connect(path)
+    database.execute("CREATE TABLE t (a, b)")
+    database.executemany("INSERT INTO t VALUES (?, ?)", [(number, "x" * 500) for number in range(2000)])
+    database.commit()
+    database.close()
+    subprocess.run([sys.executable, "-c", DIED, path], check=True)
+    files = {name: (path.parent / name).read_bytes() for name in os.listdir(path.parent)}
+    assert sorted(files) == ["app.db", "app.db-journal"]
+    assert b"torn" in files["app.db"]
+    found = bench.engine.integrity(bench.spec(database=str(path)), bench.work())
+    assert (found.ok, found.problems, found.counts) == (True, [], {"tables": 1, "rows.t": 2000})
+    artifact, stored = bench.make("none", database=str(path))
+    (tmp_path / "saved").mkdir()
+    bench.engine.salvage(bench.spec(database=str(path)), str(tmp_path / "saved"), bench.work())
+    for copy in (stored.path, str(tmp_path / "saved" / "app.db.recovered")):
+        database = sqlite3.connect(copy)
+        assert database.execute("SELECT count(*) FROM t WHERE b = ?", ("x" * 500,)).fetchone() == (2000,)
+        database.close()
+    assert artifact.counts == found.counts
+    assert {name: (path.parent / name).read_bytes() for name in os.listdir(path.parent)} == files
+
+
+def test_database_where_nobody_may_write(bench: Bench, path: Path) -> None:
+    """As in a snapshot: its log, left by a writer, is part of the copy."""
+    subprocess.run([sys.executable, "-c", LEFT, path], check=True)
+    (path.parent / "app.db-shm").unlink()
+    bound = f"mount --bind {path.parent} {path.parent} && mount -o remount,ro,bind {path.parent}"
+    if subprocess.run(bound, shell=True, check=False, capture_output=True).returncode:
+        (pytest.fail if os.environ.get("STRICT") == "1" else pytest.skip)("nothing can be mounted here")
+    try:
+        artifact, stored = bench.make(database=str(path))
+        assert artifact.counts["rows.keyed"] == 242
+        found = bench.engine.integrity(bench.spec(database=str(path)), bench.work())
+        assert found.problems == ["2 rows refer to rows that are not there"]  # which is so
+    finally:
+        subprocess.run(["umount", "-l", path.parent], check=True)
+    bench.engine.read_through(artifact, stored, bench.work())
+
+
+def test_order_that_only_the_application_knows(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    database = sqlite3.connect(path)
+    database.create_collation("icu_root", lambda one, other: (one.lower() > other.lower()) - (one.lower() < other.lower()))
+    database.execute("CREATE TABLE t (a TEXT COLLATE icu_root UNIQUE, b)")
+    database.execute("CREATE INDEX i ON t (b, a)")
+    database.executemany("INSERT INTO t VALUES (?, 1)", [("b",), ("A",), ("C",)])
+    database.commit()
+    database.close()
+    artifact, stored = bench.make("none", database=str(path))
+    bench.engine.read_through(artifact, stored, bench.work())
+    assert bench.engine.drill(None, artifact, stored, bench.work()).samples == artifact.samples
+    assert bench.engine.integrity(bench.spec(database=str(path)), bench.work()).ok
+    data = bytearray(Path(stored.path).read_bytes())
+    data[4096:8192] = bytes(4096)
+    Path(stored.path).write_bytes(data)
+    with pytest.raises(EngineError):
+        bench.engine.read_through(artifact, stored, bench.work())
+
+
+def test_samples_of_huge_rows_take_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    database = sqlite3.connect(path)
+    database.execute("CREATE TABLE t (a)")
+    for _row in range(12):
+        database.execute("INSERT INTO t VALUES (zeroblob(8000000))")
+    tracemalloc.start()
+    try:
+        assert list(engine_sqlite._samples(database, ["t"])) == ["t"]
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+        database.close()
+
+
+def test_rights_of_others_are_kept(bench: Bench, path: Path) -> None:
+    subprocess.run(["setfacl", "-m", "u:1:rw", path], check=True)
+    wanted = os.getxattr(path, "system.posix_acl_access")
+    artifact, stored = bench.make(database=str(path))
+    with bench.engine.restorer({"database": str(path)}, artifact, stored, Request("r1"), bench.work()) as restorer:
+        restorer.stage()
+        restorer.swap()
+        restorer.finish()
+    assert os.getxattr(path, "system.posix_acl_access") == wanted
+
+
 def test_damaged_source_is_not_backed_up(bench: Bench, path: Path) -> None:
     with path.open("r+b") as file:
         for at in range(3, path.stat().st_size // 4096, 2):
@@ -342,6 +444,38 @@ def test_salvage(bench: Bench, path: Path, tmp_path: Path) -> None:
     assert recovered.execute("SELECT count(*) FROM keyed").fetchone()[0] >= before - 1
     assert recovered.execute("SELECT data FROM keyed WHERE name = 'n200'").fetchone() == (bytes([200]) * 200,)
     assert recovered.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_salvage_leaves_no_table_out(bench: Bench, tmp_path: Path) -> None:
+    """Neither what a search index has alone, nor a table whose name begins as that of one; nor what tells the application its own."""
+    path = tmp_path / "app.db"
+    database = sqlite3.connect(path)
+    database.executescript(
+        """PRAGMA page_size = 1024; PRAGMA user_version = 42; PRAGMA application_id = 7;
+        CREATE VIRTUAL TABLE notes USING fts5 (text); INSERT INTO notes VALUES ('only here');
+        CREATE TABLE notes_archive (a); INSERT INTO notes_archive VALUES ('kept');
+        CREATE TABLE twice (a); INSERT INTO twice VALUES (1), (1);
+        PRAGMA writable_schema = ON;
+        INSERT INTO sqlite_master
+            VALUES ('trigger', 'broken', 'twice', 0, 'CREATE TRIGGER broken AFTER INSERT ON none BEGIN SELECT 1; END')"""
+    )
+    database.close()
+    (tmp_path / "saved").mkdir()
+    saved = bench.engine.salvage(bench.spec(database=str(path)), str(tmp_path / "saved"), bench.work())
+    assert any("trigger broken: left out" in line for line in saved), saved
+    recovered = sqlite3.connect(tmp_path / "saved" / "app.db.recovered")
+    assert recovered.execute("SELECT text FROM notes WHERE notes MATCH 'only'").fetchall() == [("only here",)]
+    assert recovered.execute("SELECT a FROM notes_archive").fetchall() == [("kept",)]
+    for name, value in (("user_version", 42), ("application_id", 7), ("page_size", 1024), ("integrity_check", "ok")):
+        assert recovered.execute("PRAGMA " + name).fetchone() == (value,)
+    recovered.close()
+    with pytest.raises(EngineError, match="is there already"):
+        bench.engine.salvage(bench.spec(database=str(path)), str(tmp_path / "saved"), bench.work())
+    path.write_bytes(path.read_bytes()[:100] + bytes(924) + path.read_bytes()[1024:])
+    (tmp_path / "other").mkdir()
+    with pytest.raises(EngineError, match="what is defined cannot be read"):
+        bench.engine.salvage(bench.spec(database=str(path)), str(tmp_path / "other"), bench.work())
+    assert os.listdir(tmp_path / "other") == []
 
 
 @pytest.mark.parametrize(

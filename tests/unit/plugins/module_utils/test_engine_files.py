@@ -118,21 +118,6 @@ def test_samples_are_only_of_files_that_stood_still(tmp_path):
     assert engine_files._live_samples("/", [name], changed) == {}
 
 
-@pytest.mark.parametrize(
-    ("patterns", "member", "wanted"),
-    [
-        (["*.log", "cache"], "srv/app", ["*.log", "cache"]),
-        (["/srv/app/cache", "/srv/other/cache"], "srv/app", ["cache"]),
-        (["/srv/*/cache/", "*/app/x*"], "srv/app", ["cache", "x*"]),
-        (["/srv/*/cache"], "srv/app/deep", []),
-        (["/*/cache"], "srv/app", []),
-        (["/cache"], "srv", []),
-    ],
-)
-def test_excluded_entries_right_in_a_member(patterns, member, wanted):
-    assert engine_files._entries(patterns, member) == wanted
-
-
 @pytest.mark.parametrize("paths", [(), ("srv",), ("/",), ("/srv/../etc",), ("/srv//x",), ("/srv/",), (5,)])
 def test_manifests_that_are_not_trusted(paths):
     with pytest.raises(EngineError):
