@@ -90,6 +90,19 @@ def manifest_sha256(ledger: Ledger, set_name: str) -> Optional[str]:
     return None
 
 
+def failed_rungs(ledger: Ledger) -> Dict[str, int]:
+    """Names of the sets that failed a verification or drill, with the rung; those that have passed it since are left out."""
+    failed: Dict[str, int] = {}
+    for entry in ledger.entries:
+        if entry["what"] in ("verified", "drilled"):
+            rung, at = entry.get("rung"), entry.get("at_rung")
+            if entry.get("passed") is False and not entry.get("hindered"):
+                failed[entry["set"]] = at if isinstance(at, int) and 1 <= at <= 5 else 5
+            elif isinstance(rung, int) and rung >= failed.get(entry["set"], 6):
+                del failed[entry["set"]]
+    return failed
+
+
 def _split(whole: bytes) -> Tuple[bytes, bytes]:
     """The whole lines, and what follows them without an end."""
     end = whole.rfind(b"\n") + 1

@@ -8,7 +8,7 @@ A set is a folder ``<UTC timestamp>`` with its artifacts, ``manifest.json`` and,
     manifest.json  {"schema": 1, "system": …, "start": …, "end": …, "artifacts": [
                      {"engine": "sqlite", "file": "app.db.zst", "size": 123, "sha256": …, "tool": "sqlite3", "tool_version": …,
                       "server_version": …, "counts": {"rows.users": 10}, "start": …, "end": …}]}
-    verified.json  {"schema": 1, "rungs": [{"rung": 3, "at": …}]}
+    verified.json  {"schema": 1, "manifest_sha256": …, "rungs": [{"rung": 3, "at": …}], "failed": {"rung": 4, "at": …, …}}
 
 Times are UTC, ISO 8601. Rungs of the ladder: 1 present, fresh and of a likely size; 2 checksum; 3 readable to its end by its own
 tool; 4 restored into a scratch place; 5 counts equal the manifest's.
@@ -17,8 +17,10 @@ tool; 4 restored into a scratch place; 5 counts equal the manifest's.
 from __future__ import annotations
 
 import calendar
+import errno
 import os
 import re
+import stat
 import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -166,12 +168,17 @@ def _artifact(value: Any, path: str) -> Artifact:
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise ManifestError("field", "%scounts.%s" % (path, name))
+    file = _field(value, "file", str, path)
+    try:
+        file.encode("utf-8")  # half a letter, which JSON can spell, could not be told on
+    except UnicodeEncodeError:
+        raise ManifestError("field", path + "file") from None
     samples = _field(value, "samples", dict, path, optional=True) or {}
     if any(not isinstance(sample, str) for sample in samples.values()):
         raise ManifestError("field", path + "samples")
     return Artifact(
         engine=_field(value, "engine", str, path),
-        file=_field(value, "file", str, path),
+        file=file,
         size=_field(value, "size", int, path),
         sha256=digest,
         tool=_field(value, "tool", str, path),
@@ -234,9 +241,14 @@ def to_json(manifest: Manifest) -> str:
     return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
 
 
-def parse_verified(data: bytes) -> List[Rung]:
-    """Read a verification record, the highest rung first. Raises ManifestError."""
+def parse_verified(data: bytes, manifest_sha256: Optional[str] = None) -> List[Rung]:
+    """Read a verification record, the highest rung first. Raises ManifestError.
+
+    ``manifest_sha256``: of the manifest beside it; a record that tells of another manifest is another set's.
+    """
     value = _load(data, VERIFIED)
+    if manifest_sha256 and value.get("manifest_sha256", manifest_sha256) != manifest_sha256:
+        raise ManifestError("changed", "%s: tells of another manifest than the one beside it" % VERIFIED)
     rungs = []
     for at, item in enumerate(_field(value, "rungs", list, "")):
         path = "rungs[%d]." % at
@@ -248,8 +260,14 @@ def parse_verified(data: bytes) -> List[Rung]:
 
 def read_file(path: str) -> bytes:
     """A manifest's or record's bytes. Raises OSError, and ManifestError when it is too large to be one."""
-    with open(path, "rb") as file:
-        data = file.read(SIZE_LIMIT + 1)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe in its place is not waited for
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file", path)
+        with open(handle, "rb", closefd=False) as file:
+            data = file.read(SIZE_LIMIT + 1)
+    finally:
+        os.close(handle)
     if len(data) > SIZE_LIMIT:
         raise ManifestError("not_json", "%s: larger than %d bytes" % (os.path.basename(path), SIZE_LIMIT))
     return data

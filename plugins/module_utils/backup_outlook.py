@@ -13,6 +13,7 @@ import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_looks import Backup
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_scan import FUTURE
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Message, message, worst
 
 COPIES = "copies.json"
@@ -47,6 +48,31 @@ class Size(NamedTuple):
     size: int
 
 
+def proofs(backup: Backup, now: float) -> List[Tuple[int, float, str]]:
+    """Rung, time and name of each set that the ledger knows as proved and that did not fail since; nothing where it does not hold."""
+    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_ledger, backup_manifest
+    from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets import BackupError
+
+    found: List[Tuple[int, float, str]] = []
+    try:
+        read = backup_ledger.read(backup.root)
+    except BackupError:
+        return []
+    if read.broken is not None:
+        return []
+    failed = backup_ledger.failed_rungs(read)
+    for entry in read.entries:
+        rung = entry.get("rung")
+        if entry["what"] in ("verified", "drilled") and isinstance(rung, int) and entry["set"] not in failed:
+            try:
+                at = backup_manifest.parse_time(entry["at"])
+            except ValueError:
+                continue
+            if at - now <= FUTURE:
+                found.append((rung, at, entry["set"]))
+    return found
+
+
 def ledger(backup: Backup, now: float) -> List[Told]:
     """Whether the ledger holds, and when the last drill was."""
     from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_ledger
@@ -79,7 +105,8 @@ def _drill(backup: Backup, entries: Sequence[Mapping[str, Any]], every: float, n
                 drills.append((backup_manifest.parse_time(entry["at"]), entry))
             except ValueError:
                 continue
-    passed = [one for one in drills if one[1].get("passed")]
+    # One from the future was written by a clock that was wrong.
+    passed = [one for one in drills if one[1].get("passed") is True and one[0] - now <= FUTURE]
     last = drills[-1][1] if drills else {}
     evidence: Dict[str, Any] = {}
     if drills:
@@ -87,7 +114,7 @@ def _drill(backup: Backup, entries: Sequence[Mapping[str, Any]], every: float, n
     if last and not last.get("passed"):
         text = message("backup.drill.failed", name=backup.name, set=last["set"], reason=str(last.get("reason") or "-")[:300])
         # What was only in the way says nothing about the data, and is overdue in time.
-        if last.get("at_rung") and last.get("rung", 0) < last["at_rung"] and not last.get("hindered"):
+        if last.get("at_rung") and not last.get("hindered"):
             return Told("drill", "critical", text, evidence, unit="s", warning=limit)
     if not passed:
         return Told("drill", "warning", message("backup.drill.never", name=backup.name, every=every), evidence, unit="s", warning=limit)
@@ -144,8 +171,9 @@ def _copied(path: str) -> List[str]:
         return []
 
 
-def space(backup: Backup, sizes: Sequence[Size], count: int, free: Optional[int], now: float) -> Optional[Told]:
-    """Whether the next backup has space, and when the disk will be full. ``sizes``: newest first; ``count``: of all that are there."""
+def space(backup: Backup, sizes: Sequence[Size], count: int, free: Optional[int], now: float, trend: Sequence[Size] = ()) -> Optional[Told]:
+    """Whether the next backup has space, and when the disk will be full. ``sizes``: of the newest, newest first, which tell how often
+    they come; ``count``: of all that are there; ``trend``: how they grow, where the newest are of less than a day."""
     if free is None or not sizes:
         return None
     newest = sizes[0].size
@@ -153,9 +181,10 @@ def space(backup: Backup, sizes: Sequence[Size], count: int, free: Optional[int]
     if free < newest * _GROWTH:
         text = message("backup.space.next", name=backup.name, root=backup.root, free=free, size=newest)
         return Told("space", "critical", text, evidence, free, "B")
-    if len(sizes) < _LEAST_COUNT or sizes[0].at - sizes[-1].at < _LEAST_SPAN:
+    trend = trend or sizes
+    if len(sizes) < _LEAST_COUNT or sizes[0].at <= sizes[-1].at or trend[0].at - trend[-1].at < _LEAST_SPAN:
         return None
-    days = days_left(sizes, count, free, kept(backup))
+    days = days_left(sizes, count, free, kept(backup), trend)
     if days is None:
         return Told("space", "ok", message("backup.space.ok", name=backup.name, free=free), evidence, free, "B")
     date = time.strftime("%Y-%m-%d", time.gmtime(now + days * _DAY))
@@ -172,17 +201,18 @@ def kept(backup: Backup) -> Optional[int]:
     return sum(keep.values()) if keep else None
 
 
-def days_left(sizes: Sequence[Size], count: int, free: int, most: Optional[int]) -> Optional[int]:
+def days_left(sizes: Sequence[Size], count: int, free: int, most: Optional[int], trend: Sequence[Size] = ()) -> Optional[int]:
     """Days until the disk is full as backups come and grow the way they did; None when not within three years.
 
     With a retention that leaves ``most`` sets, new ones only take more space until so many are there; from then on it is their
     growth alone.
     """
-    span = (sizes[0].at - sizes[-1].at) / _DAY
-    rate = (len(sizes) - 1) / span
-    half = len(sizes) // 2
-    newer = sorted(one.size for one in sizes[: half or 1])
-    older = sorted(one.size for one in sizes[-half or -1 :])
+    rate = (len(sizes) - 1) / ((sizes[0].at - sizes[-1].at) / _DAY)
+    trend = trend or sizes
+    span = (trend[0].at - trend[-1].at) / _DAY
+    half = len(trend) // 2
+    newer = sorted(one.size for one in trend[: half or 1])
+    older = sorted(one.size for one in trend[-half or -1 :])
     # Medians of both halves, the lower of the newer one: one odd set makes no trend.
     size = float(newer[(len(newer) - 1) // 2])
     growth = max(0.0, (size - older[len(older) // 2]) / (span / 2))

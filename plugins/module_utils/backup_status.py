@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Container, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_scan, host_space
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_looks import Backup
@@ -23,7 +23,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import judge
 
 if TYPE_CHECKING:
-    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest
+    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_outlook
 
 #: A file changed less than so many seconds ago may still be written to.
 _SETTLED = 60.0
@@ -60,9 +60,11 @@ def look_at_set(candidate: backup_scan.Candidate, deadline: float) -> Item:
     problems: List[Tuple[str, Message]] = []
     rungs: Tuple[backup_manifest.Rung, ...] = ()
     rungs_problem: Optional[Message] = None
-    when, size = candidate.when, None
+    when, size, digest = candidate.when, None, None
     try:
-        manifest = backup_manifest.parse(backup_manifest.read_file(os.path.join(candidate.path, backup_manifest.MANIFEST)))
+        data = backup_manifest.read_file(os.path.join(candidate.path, backup_manifest.MANIFEST))
+        digest = backup_sets.sha256(data)
+        manifest = backup_manifest.parse(data)
         when, size = _manifest_date(manifest, candidate), manifest.size
         problems += [
             _problem(
@@ -81,7 +83,7 @@ def look_at_set(candidate: backup_scan.Candidate, deadline: float) -> Item:
         size = counted.size if counted.whole and not counted.unreadable else None
     try:
         verified = backup_manifest.read_file(os.path.join(candidate.path, backup_manifest.VERIFIED))
-        rungs = tuple(backup_manifest.parse_verified(verified))
+        rungs = tuple(backup_manifest.parse_verified(verified, digest))
         failed = backup_sets.failure(verified)
         if failed:
             problems.append(_problem("failed", detail=failed))
@@ -264,7 +266,7 @@ def status_of(
     _judge_complete(judged, newest, older, listing)
     if backup.kind == "set" or backup.max_unverified_age is not None:
         _judge_verified(judged, items)
-    _judge_outlook(judged, items, len(listing.found), answer)
+    _judge_outlook(judged, items, listing, answer, deadline)
     if backup.min_count is not None:
         count = len(listing.found)
         text = judged.text("count.ok" if count >= backup.min_count else "count", value=count, least=backup.min_count, root=backup.root)
@@ -394,7 +396,15 @@ def _judge_verified(judged: _Judge, items: Sequence[Item]) -> None:
     backup = judged.backup
     limit = backup.max_unverified_age
     warning = None if limit is None else "%.15g" % limit
-    proved = [(rung, item) for item in items for rung in item.rungs if rung.rung >= backup.verified_rung]
+    proved = [
+        (rung.at, rung.rung, item.candidate.name)
+        for item in items
+        # A record from the future was made by a clock that was wrong; of a set that is damaged now nothing counts.
+        if all(status != "critical" for status, _text in item.problems)
+        for rung in item.rungs
+        if rung.rung >= backup.verified_rung and rung.at - judged.now <= backup_scan.FUTURE
+    ]
+    proved += _proved_before(judged, {item.candidate.name for item in items})
     wrong = next((item for item in items if item.rungs_problem), None)
     evidence: Dict[str, Any] = {"backup_rung_wanted": backup.verified_rung}
     if wrong and not proved:
@@ -407,17 +417,29 @@ def _judge_verified(judged: _Judge, items: Sequence[Item]) -> None:
         text = judged.text("verified.none.ok" if limit is None else "verified.none", rung=backup.verified_rung, count=len(items))
         judged.add("verified", status, text, evidence, unit="s", warning=warning)
         return
-    rung, item = max(proved, key=lambda pair: pair[0].at)
-    age = max(0.0, judged.now - rung.at)
-    evidence.update(backup_rung=rung.rung, backup_verified=printable(item.candidate.path), backup_verified_at=utc_now(rung.at))
+    at, rung, name = max(proved)
+    age = max(0.0, judged.now - at)
+    evidence.update(backup_rung=rung, backup_verified=printable(os.path.join(backup.root, name)), backup_verified_at=utc_now(at))
     status = judge(age, warning)
-    text = judged.text(
-        "verified.ok" if status == "ok" else "verified", verified=printable(item.candidate.name), rung=rung.rung, age=round(age)
-    )
+    text = judged.text("verified.ok" if status == "ok" else "verified", verified=printable(name), rung=rung, age=round(age))
     judged.add("verified", status, text, evidence, value=round(age), unit="s", warning=warning)
 
 
-def _judge_outlook(judged: _Judge, items: Sequence[Item], count: int, answer: host_space.Answer) -> None:
+def _proved_before(judged: _Judge, known: Container[str]) -> List[Tuple[float, int, str]]:
+    """Time, rung and name of proofs of backups older than those that were looked into: a rung may be climbed once a month."""
+    backup = judged.backup
+    if backup.kind == "set":
+        from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_outlook
+
+        found = [(at, rung, name) for rung, at, name in backup_outlook.proofs(backup, judged.now)]
+    else:
+        from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_verify_state
+
+        found = [(at, rung, name) for rung, at, name in backup_verify_state.State(backup.root).sound()]
+    return [one for one in found if one[1] >= backup.verified_rung and one[2] not in known and one[0] - judged.now <= backup_scan.FUTURE]
+
+
+def _judge_outlook(judged: _Judge, items: Sequence[Item], listing: backup_scan.Listing, answer: host_space.Answer, deadline: float) -> None:
     """The ledger, drills, copies, and how long the disk will do."""
     from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_outlook
 
@@ -427,10 +449,22 @@ def _judge_outlook(judged: _Judge, items: Sequence[Item], count: int, answer: ho
         told += backup_outlook.ledger(backup, now)
         told.append(backup_outlook.copies(backup, [(item.candidate.path, item.when.at, item.whole) for item in items], now))
     sizes = [backup_outlook.Size(item.when.at, item.size) for item in items if item.whole and item.size is not None]
-    told.append(backup_outlook.space(backup, sizes, count, answer.space.available if answer.space else None, now))
+    free = answer.space.available if answer.space else None
+    trend = sizes + _older_sizes(backup, listing.found, deadline) if sizes and sizes[0].at - sizes[-1].at < 86400 else sizes
+    told.append(backup_outlook.space(backup, sizes, len(listing.found), free, now, trend))
     for one in told:
         if one is not None:
             judged.add(one.what, one.status, one.text, one.evidence, one.value, one.unit, one.warning, one.critical)
+
+
+def _older_sizes(backup: Backup, found: Sequence[backup_scan.Candidate], deadline: float) -> List[backup_outlook.Size]:
+    """Sizes of a few more backups, over the whole time that there are some: hourly ones tell nothing of growth by the newest."""
+    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_outlook
+
+    older = found[backup.history + 1 :]
+    few = older[:: max(1, len(older) // 7)]
+    items = [_LOOK[backup.kind](candidate, deadline) for candidate in few]
+    return [backup_outlook.Size(item.when.at, item.size) for item in items if item.whole and item.size is not None]
 
 
 def look(

@@ -9,6 +9,7 @@ fails loses the rungs that it passed before. Of another tool's backups it goes i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -23,6 +24,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     backup_verify_file,
     backup_verify_set,
     backup_verify_state,
+    host_space,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as options_of
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Engine
@@ -45,6 +47,8 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.options import O
 ALL = "all"
 #: A little early is on time: a daily run does not begin at the same second.
 _EARLY = 0.04
+#: Seconds in which a root is to answer: a file server that is gone holds up no other backup.
+_PATIENCE = 20.0
 
 
 class Asked(NamedTuple):
@@ -109,12 +113,15 @@ def run(
     findings: List[Finding] = []
     proved: List[Proved] = []
     changed = False
+    answers = host_space.Spaces([[root] for root in sorted({backup.root for backup in asked.backups})], _PATIENCE).collect()
     for backup in asked.backups:
         started = time.monotonic()
         job = (_Sets if backup.kind == "set" else _Foreign)(backup, asked, check_mode, clock, engines)
         try:
+            if answers[backup.root].reason == "hangs":
+                raise BackupError("hangs", "%s does not answer within %d seconds" % (backup.root, _PATIENCE))
             job.run()
-        except (BackupError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other backups are still to be verified
             job.lines.append(("unknown", message("backup_verify.root", name=backup.name, reason=_reason(error))))
         found = job.finding()
         found["duration_ms"] = round((time.monotonic() - started) * 1000, 1)
@@ -125,15 +132,15 @@ def run(
 
 
 def _reason(error: Exception) -> str:
-    return error.text if isinstance(error, BackupError) else getattr(error, "strerror", None) or str(error)
+    return error.text if isinstance(error, BackupError) else backup_verify_set.told(error)
 
 
 def due(verify: Mapping[int, float], passed: Sequence[Rung], now: float) -> int:
     """The highest rung whose time has come, 0 for none. Who passed a rung passed those below it."""
     for rung in sorted(verify, reverse=True):
-        last = max((one.at for one in passed if one.rung >= rung), default=None)
         # A record from the future was made by a clock that was wrong.
-        if last is None or now - last >= verify[rung] * (1 - _EARLY) or last - now > backup_scan.FUTURE:
+        last = max((one.at for one in passed if one.rung >= rung and one.at - now <= backup_scan.FUTURE), default=None)
+        if last is None or now - last >= verify[rung] * (1 - _EARLY):
             return rung
     return 0
 
@@ -164,19 +171,23 @@ class _Job:
     @property
     def frequencies(self) -> Mapping[int, float]:
         """How often each rung is climbed; the rung that counts as proof each time when nothing is said."""
-        known = {rung: seconds for rung, seconds in self.backup.plan.verify.items() if rung <= self.highest}
+        known: Dict[int, float] = {}
+        for rung, seconds in sorted(self.backup.plan.verify.items()):
+            at = min(rung, self.highest)
+            known[at] = min(seconds, known.get(at, seconds))
         return known or ({} if self.asked.at_least else {min(self.highest, self.backup.verified_rung): 0.0})
 
-    def target(self, own: Sequence[Rung], passed: Sequence[Rung], failed: bool) -> int:
-        """The rung that is to be climbed to now, 0 for none. What failed is tried again each time.
+    def target(self, own: Sequence[Rung], passed: Sequence[Rung], failed: int) -> int:
+        """The rung that is to be climbed to now, 0 for none.
 
-        ``own``: what this set has passed; ``passed``: what counts for how often a rung is climbed.
+        ``own``: what this set has passed; ``passed``: what counts for how often a rung is climbed; ``failed``: the rung that it
+        failed at the last time, which is tried again each time, 0 for none.
         """
         if self.asked.rung is not None:
             return min(self.highest, self.asked.rung)
         least = min(self.highest, self.asked.at_least or 0)
         if self.asked.force or failed:
-            return max([least, *self.frequencies])
+            return max([least, min(failed, self.highest), *self.frequencies])
         return max(due(self.frequencies, passed, self.clock()), 0 if any(rung.rung >= least for rung in own) else least)
 
     def tell(self, name: str, target: int, rung: int, seconds: float, stumble: Optional[Stumble]) -> None:
@@ -193,11 +204,24 @@ class _Job:
             params.update(at=stumble.rung, reason=stumble.text)
             self.lines.append(("critical", message("backup_verify.failed", **params)))
 
-    def kept(self, name: str, rung: int, at: Optional[float]) -> None:
+    def kept(self, name: str, own: Sequence[Rung], passed: Sequence[Rung]) -> None:
         """Nothing is due for a set."""
-        self.proved.append(Proved(self.backup.name, name, None, rung, 0.0, None))
-        age = max(0, round(self.clock() - at)) if at is not None else 0
-        self.lines.append(("ok", message("backup_verify.not_due", name=self.backup.name, set=name, rung=rung, age=age)))
+        self.proved.append(Proved(self.backup.name, name, None, max((rung.rung for rung in own), default=0), 0.0, None))
+        last = max(passed, key=lambda rung: (rung.rung, rung.at))
+        age = max(0, round(self.clock() - last.at))
+        self.lines.append(("ok", message("backup_verify.not_due", name=self.backup.name, set=name, rung=last.rung, age=age)))
+
+    def gone(self, name: str) -> None:
+        """A set is not there any more, and nobody told that it was removed: perhaps the disk that it was on has gone."""
+        self.lines.append(("warning", message("backup_verify.gone", name=self.backup.name, set=name)))
+
+    def wrote(self, name: str, write: Callable[[], None]) -> None:
+        """Write something down; what cannot be is told."""
+        try:
+            write()
+            self.changed = True
+        except (BackupError, OSError) as error:
+            self.lines.append(("warning", message("backup_verify.unwritten", name=self.backup.name, set=name, reason=_reason(error))))
 
     def would(self, name: str, target: int) -> None:
         """Check mode: what would be climbed."""
@@ -244,12 +268,12 @@ class _Sets(_Job):
         ledger = backup_ledger.read(self.backup.root)
         if ledger.broken is not None:
             self.lines.append(("critical", message("backup_verify.ledger", name=self.backup.name, line=ledger.broken)))
+        failures = backup_ledger.failed_rungs(ledger)
         for one in self._chosen(sets):
-            passed, failed = self._state(one, sets, ledger)
+            passed, failed = self._state(one, sets, failures)
             target = self.target(one.rungs, passed, failed)
             if not target:
-                last = max(passed, key=lambda rung: (rung.rung, rung.at))
-                self.kept(one.name, last.rung, last.at)
+                self.kept(one.name, one.rungs, passed)
             elif self.check_mode:
                 self.would(one.name, target)
             else:
@@ -264,14 +288,13 @@ class _Sets(_Job):
         chosen = [sets[0] if wanted == backup_sets.NEWEST else backup_sets.choose(sets, wanted) for wanted in self.asked.sets]
         return list({one.name: one for one in chosen}.values())
 
-    def _state(self, one: SetFolder, sets: Sequence[SetFolder], ledger: Ledger) -> Tuple[List[Rung], bool]:
-        """What counts as passed, and whether the set failed the last time.
+    def _state(self, one: SetFolder, sets: Sequence[SetFolder], failures: Mapping[str, int]) -> Tuple[List[Rung], int]:
+        """What counts as passed, and at which rung the set failed the last time, 0 for none.
 
         How often a rung is climbed is a matter of the backup: with sets made daily and a rung climbed weekly, one set in seven
         climbs. Asked for all sets, each has its own time.
         """
-        lines = [entry for entry in ledger.entries if entry["what"] in ("verified", "drilled") and entry["set"] == one.name]
-        failed = bool(lines) and not lines[-1].get("passed") and not lines[-1].get("hindered")
+        failed = max(one.failed_rung, failures.get(one.name, 0), 1 if one.problem else 0)
         if self.asked.sets == [backup_sets.NEWEST]:
             return [rung for other in sets for rung in other.rungs], failed
         return list(one.rungs), failed
@@ -280,6 +303,11 @@ class _Sets(_Job):
         climbed = backup_verify_set.climb(one, ledger, target, self.means)
         if climbed.gone:
             self.notes.append("%s was removed meanwhile" % one.name)
+            pruned = os.path.isdir(one.path + backup_sets.REMOVING) or any(
+                entry["what"] == "pruned" and entry["set"] == one.name for entry in backup_ledger.read(self.backup.root).entries
+            )
+            if not pruned:
+                self.gone(one.name)
             return
         now, stumble = self.clock(), climbed.stumble
         self.notes += ["%s: %s" % (one.name, note) for note in climbed.notes]
@@ -290,13 +318,9 @@ class _Sets(_Job):
             data["tools"] = climbed.tools
         if stumble:
             data.update(asked=target, at_rung=stumble.rung, artifact=stumble.artifact, reason=stumble.reason)
-        try:
-            backup_verify_set.record(one, climbed.rung, stumble, now)
-            if climbed.rung or not (stumble and stumble.hindered):
-                backup_ledger.append(self.backup.root, "verified", one.name, now, **data)
-            self.changed = True
-        except (BackupError, OSError) as error:
-            self.lines.append(("warning", message("backup_verify.unwritten", name=self.backup.name, set=one.name, reason=_reason(error))))
+        if climbed.rung or not (stumble and stumble.hindered):
+            self.wrote(one.name, lambda: backup_ledger.append(self.backup.root, "verified", one.name, now, **data))
+            self.wrote(one.name, lambda: backup_verify_set.record(one, climbed.rung, stumble, now))
 
 
 class _Foreign(_Job):
@@ -311,73 +335,128 @@ class _Foreign(_Job):
             listing = backup_scan.listing(backup.root, backup.pattern, backup.kind == "folder")
         except OSError as error:
             raise BackupError("missing", "%s cannot be listed: %s" % (backup.root, error.strerror or error)) from None
+        self.notes += ["%s cannot be looked at: %s" % (printable(name), reason) for name, reason in listing.unreadable]
         found = [one for one in listing.found if not backup_verify_file.is_sum(os.path.basename(one.name))]
+        if listing.unreadable and not found:
+            raise BackupError("denied", self.notes[0])
         state = State(backup.root)
-        for one in self._chosen(found):
-            looks = backup_verify_state.looks(one.path, one.folder)
+        read = 0
+        for one in self._chosen(found, state):
+            name = printable(one.name)
+            try:
+                looks = backup_verify_state.looks(one.path, one.folder)
+            except OSError:
+                self.gone(name)
+                continue
             own, failed = state.of(one.name, looks)
             passed = list(own)
             if self.asked.sets == [backup_sets.NEWEST] and not failed:
                 passed = passed + state.everything(one.name)
-            target = self.target(own, passed, bool(failed))
+            target = self.target(own, passed, 1 if failed else 0)
             if not target:
-                last = max(passed, key=lambda rung: (rung.rung, rung.at))
-                self.kept(printable(one.name), last.rung, last.at)
+                self.kept(name, own, passed)
             elif self.check_mode:
-                self.would(printable(one.name), target)
+                self.would(name, target)
             else:
                 self._read(one, looks, target, state)
-        if self.changed and not self.check_mode:
-            state.write([one.name for one in found])
+                read += 1
+        if read:
+            self.wrote("%d" % read if read > 1 else printable(one.name), lambda: state.write([one.name for one in found]))
 
-    def _chosen(self, found: Sequence[backup_scan.Candidate]) -> List[backup_scan.Candidate]:
+    def _chosen(self, found: Sequence[backup_scan.Candidate], state: State) -> List[backup_scan.Candidate]:
         if not found or self.asked.sets == [ALL]:
             return list(found)
-        chosen = []
-        for wanted in self.asked.sets:
-            match = found[0] if wanted == backup_sets.NEWEST else next((one for one in found if one.name == wanted), None)
-            if match is None:
-                from ansible_collections.opsrunner.runbook.plugins.module_utils.options import nearest
+        return list({one.name: one for one in (self._one(wanted, found, state) for wanted in self.asked.sets)}.values())
 
-                near = nearest(wanted, [one.name for one in found]) or found[0].name
-                raise BackupError("not_found", "there is no backup %r; the nearest is %s" % (wanted, printable(near)))
-            chosen.append(match)
-        return chosen
+    def _one(self, wanted: str, found: Sequence[backup_scan.Candidate], state: State) -> backup_scan.Candidate:
+        """The one that is meant: by its name, by the beginning of its time, the newest, or the newest that was proved."""
+        if wanted == backup_sets.NEWEST:
+            return found[0]
+        if wanted == backup_sets.NEWEST_PROVED:
+            match = next((one for one in found if state.proved(one, min(self.highest, self.backup.verified_rung))), None)
+        else:
+            start = backup_sets.time_start(wanted)
+            match = next((one for one in found if one.name == wanted), None)
+            if match is None and start:
+                match = next((one for one in found if backup_sets.set_name(one.when.at).startswith(start)), None)
+        if match is None:
+            from ansible_collections.opsrunner.runbook.plugins.module_utils.options import nearest
+
+            near = nearest(wanted, [backup_sets.NEWEST, *(one.name for one in found)]) or found[0].name
+            raise BackupError("not_found", "there is no backup %r; the nearest is %s" % (wanted, printable(near)))
+        return match
 
     def _read(self, one: backup_scan.Candidate, looks: List[int], target: int, state: State) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
         started = time.monotonic()
-        files = _files(one.path) if one.folder else [one.path]
-        with backup_scratch.place(self.means.scratch, self.notes.append) as scratch, ThreadPoolExecutor(
-            max_workers=self.backup.plan.workers
-        ) as pool:
-            read = list(pool.map(lambda path: backup_verify_file.read_file(path, target, scratch, self.backup.plan.limits), files))
-        if one.folder:
-            # A folder of files may hold an empty one, but not only those.
-            kept = [(path, item) for path, item in zip(files, read) if os.path.getsize(path)]
-            files, read = [path for path, _item in kept], [item for _path, item in kept]
-        stumble: Optional[Stumble] = None
-        rung = target
-        if not read:
-            stumble, rung = Stumble(1, None, "holds nothing"), 0
-        stumbles = backup_verify_set.first([item.stumble for item in read])
-        if stumbles:
-            stumble, rung = stumbles, min(item.rung for item in read)
-        unsummed = [os.path.basename(path) for path, item in zip(files, read) if not item.summed]
-        if unsummed and target > 1 and not stumble:
-            more = " and %d more" % (len(unsummed) - 3) if len(unsummed) > 3 else ""
-            self.notes.append("%s has no check sum: it was read to its end, no more" % (", ".join(map(printable, unsummed[:3])) + more))
-        self.tell(printable(one.name), target, rung, time.monotonic() - started, stumble)
+        name = printable(one.name)
+        rung, stumble = self._climb(one, target)
+        now_looks = None
+        with contextlib.suppress(OSError):
+            now_looks = backup_verify_state.looks(one.path, one.folder)
+        if now_looks is None or (one.folder and not os.path.isdir(one.path)):
+            self.gone(name)
+            return
+        if now_looks != looks:
+            rung, stumble = min(rung, 1), Stumble(2, None, "was changed while it was read: it may still be written", True)
+        self.tell(name, target, rung, time.monotonic() - started, stumble)
         failed = stumble if stumble and not stumble.hindered else None
         state.put(one.name, looks, rung, (failed.rung, failed.text) if failed else None, self.clock())
-        self.changed = True
+
+    def _climb(self, one: backup_scan.Candidate, target: int) -> Tuple[int, Optional[Stumble]]:
+        """The rung that was reached, and why not higher."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        limits = self.backup.plan.limits
+        files, stumbles = _files(one.path) if one.folder else ([one.path], [])
+        sums = backup_verify_file.Sums(_sum_files(one.path) if one.folder else _sums_beside(one.path))
+        if one.folder:
+            stumbles += [Stumble(1, printable(name), "is missing; %s has its sum" % printable(source)) for source, name in sums.missing]
+
+        def read_file(path: str) -> backup_verify_file.Read:
+            return backup_verify_file.read_file(path, target, scratch, limits, sums, not one.folder)
+
+        with backup_scratch.place(self.means.scratch, self.notes.append) as scratch, ThreadPoolExecutor(self.backup.plan.workers) as pool:
+            read = list(pool.map(read_file, files))
+        if one.folder:
+            # A folder of files may hold an empty one, but not only those.
+            kept = [(path, item) for path, item in zip(files, read) if item.what != "empty"]
+            files, read = [path for path, _item in kept], [item for _path, item in kept]
+        stumbles += [item.stumble for item in read if item.stumble]
+        deciding = backup_verify_set.first(stumbles)
+        self.notes += ["rung %d: %s" % (stumble.rung, stumble.text) for stumble in stumbles if stumble is not deciding]
+        if deciding:
+            return min([stumble.rung - 1 for stumble in stumbles] + [item.rung for item in read]), deciding
+        if not read:
+            return 0, Stumble(1, None, "holds nothing")
+        unsummed = [printable(os.path.basename(path)) for path, item in zip(files, read) if not item.summed]
+        if unsummed and target > 1:
+            more = " and %d more" % (len(unsummed) - 3) if len(unsummed) > 3 else ""
+            self.notes.append("%s has no check sum: it was read to its end, no more" % (", ".join(unsummed[:3]) + more))
+        return target, None
 
 
-def _files(folder: str) -> List[str]:
-    """The plain files in a folder, those that hold sums left aside."""
-    found = []
-    for here, _folders, names in os.walk(folder):
+def _files(folder: str) -> Tuple[List[str], List[Stumble]]:
+    """The plain files in a folder, those that hold sums left aside, and what cannot be listed."""
+    found: List[str] = []
+    stumbles: List[Stumble] = []
+
+    def unlisted(error: OSError) -> None:
+        name = printable(os.path.relpath(error.filename or folder, folder))
+        stumbles.append(Stumble(1, name, "cannot be listed: %s" % (error.strerror or error), backup_verify_set.hindered(error)))
+
+    for here, _folders, names in os.walk(folder, onerror=unlisted):
         paths = [os.path.join(here, name) for name in names if not backup_verify_file.is_sum(name) and name != backup_verify_state.STATE]
         found += [path for path in paths if os.path.isfile(path) and not os.path.islink(path)]
-    return sorted(found)
+    return sorted(found), stumbles
+
+
+def _sum_files(folder: str) -> List[str]:
+    return [os.path.join(here, name) for here, _folders, names in os.walk(folder) for name in names if backup_verify_file.is_sum(name)]
+
+
+def _sums_beside(path: str) -> List[str]:
+    folder = os.path.dirname(path)
+    try:
+        return [os.path.join(folder, name) for name in os.listdir(folder) if backup_verify_file.is_sum(name)]
+    except OSError:
+        return []

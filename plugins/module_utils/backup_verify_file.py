@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Backups of other tools, read to their end: archives, dumps, databases, by what their name and first bytes say.
 
-Rung 2 is the check sum that the compressor keeps, or a ``.sha256`` beside the file; rung 3 that the content is whole: an archive with
-its end, a dump with its last line, a database that is sound. Higher rungs need the options of a backup of our own.
+Rung 2 is the check sum that the compressor keeps, or one that is written beside the file; rung 3 that the content is whole: an archive
+with its end, a dump with its last line, a database that is sound. What nothing here can look into - encrypted files, volumes of a
+split one, archives of unknown programs - is not called whole. Higher rungs need the options of a backup of our own.
 """
 
 from __future__ import annotations
@@ -13,30 +14,47 @@ import hashlib
 import os
 import re
 import subprocess
-from typing import IO, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import IO, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Command, Limits, command
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import StreamError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_verify_set import Stumble
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_verify_set import Stumble, hindered, told
+from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import printable
 
-#: Compressions by the ending of a name, with what such a file begins with, and the program that reads it.
-_PACKED: Tuple[Tuple[str, Tuple[bytes, ...], Command, str], ...] = (
-    (".gz", (b"\x1f\x8b",), command("gzip", "-dc"), ""),
-    (".tgz", (b"\x1f\x8b",), command("gzip", "-dc"), ".tar"),
-    (".zst", (b"\x28\xb5\x2f\xfd",), command("zstd", "-q", "-dc"), ""),
-    (".tzst", (b"\x28\xb5\x2f\xfd",), command("zstd", "-q", "-dc"), ".tar"),
-    (".xz", (b"\xfd7zXZ\x00",), command("xz", "-dc"), ""),
-    (".txz", (b"\xfd7zXZ\x00",), command("xz", "-dc"), ".tar"),
-    (".bz2", (b"BZh",), command("bzip2", "-dc"), ""),
-    (".tbz2", (b"BZh",), command("bzip2", "-dc"), ".tar"),
-    (".tbz", (b"BZh",), command("bzip2", "-dc"), ".tar"),
-    (".lz4", (b"\x04\x22\x4d\x18",), command("lz4", "-dc"), ""),
+
+class _Packed(NamedTuple):
+    """A compression: endings of names with what is in such a file (empty: as the rest of the name says), first bytes, its reader."""
+
+    endings: Tuple[Tuple[str, str], ...]
+    magics: Tuple[bytes, ...]
+    unpack: Command
+
+
+_SKIPPED = tuple(bytes((0x50 + low, 0x2A, 0x4D, 0x18)) for low in range(16))  # frames before the data, as pzstd writes them
+_PACKED = (
+    _Packed(((".gz", ""), (".tgz", ".tar")), (b"\x1f\x8b",), command("gzip", "-dc")),
+    # As much memory as the writer was allowed to take: 2 GiB with --long=31.
+    _Packed(((".zst", ""), (".tzst", ".tar")), (b"\x28\xb5\x2f\xfd", *_SKIPPED), command("zstd", "-q", "-dc", "--long=31")),
+    _Packed(((".xz", ""), (".txz", ".tar")), (b"\xfd7zXZ\x00",), command("xz", "-dc")),
+    _Packed(((".bz2", ""), (".tbz2", ".tar"), (".tbz", ".tar")), (b"BZh",), command("bzip2", "-dc")),
+    _Packed(((".lz4", ""),), (b"\x04\x22\x4d\x18", b"\x02\x21\x4c\x18", *_SKIPPED), command("lz4", "-dc")),
+)
+#: What is not looked into here: endings, and first bytes where the name does not tell.
+_OPAQUE = re.compile(r"\.(7z|rar|gpg|pgp|asc|age|enc|aes|lz|lzo|lzma|z|br|cpio|dar|vma|qcow2|vmdk|vdi|xva)\Z")
+_OPAQUE_MAGICS = (b"7z\xbc\xaf", b"Rar!", b"age-encryption.org", b"-----BEGIN ", b"Salted__", b"LZIP", b"\x89LZO", b"\x1f\x9d", b"QFI\xfb")
+#: A volume of a file that was split: x.tar.gz.aa, x.zip.001, x.z01, x.part2.rar.
+_VOLUME = re.compile(
+    r"\.(?:tar|tgz|gz|zst|xz|bz2|lz4|zip|7z|sql|dump|img|age|gpg)\.(?:[a-z]{2}|aa[a-z])\Z|\.(?:part)?0\d\d\Z|\.z\d\d\Z|\.part\d+\.rar\Z"
 )
 _SQLITE = b"SQLite format 3\x00"
-_SUMS = (".sha256", ".sha256sum")
-_SUM_LISTS = ("SHA256SUMS", "sha256sums.txt", "SHA256SUMS.txt")
+#: First bytes of other databases whose files end in .db: Berkeley DB (from the twelfth on), GDBM, old Windows.
+_OTHER_DATABASES = (b"\x62\x31\x05\x00", b"\x61\x15\x06\x00", b"\x00\x05\x31\x62", b"\x00\x06\x15\x61")
+_OTHER_HEADS = (b"\xce\x9a\x57\x13", b"\xcf\x9a\x57\x13", b"\x13\x57\x9a\xce", b"\x13\x57\x9a\xcf", b"\xd0\xcf\x11\xe0")
+#: The first lines of what dump programs write.
+_SQL_DUMP = re.compile(rb"^-- (?:MySQL|MariaDB) dump|^-- PostgreSQL database (?:cluster )?dump|\APRAGMA foreign_keys=OFF;", re.MULTILINE)
 _BLOCK = 1 << 20
+_LIST_LIMIT = 64 * 1024 * 1024
 
 
 class Read(NamedTuple):
@@ -49,85 +67,166 @@ class Read(NamedTuple):
 
 
 class ContentError(Exception):
-    """What is in a file is not whole."""
+    """What is in a file is not whole; ``unread``: it cannot be told whether it is."""
+
+    def __init__(self, text: str, unread: bool = False) -> None:
+        super().__init__(text)
+        self.unread = unread
 
 
-def read_file(path: str, asked: int, scratch: str, limits: Optional[Limits] = None) -> Read:
-    """Climb to rung 2 or 3 with one file."""
-    name = os.path.basename(path)
-    try:
-        size = os.stat(path).st_size
-        with open(path, "rb") as file:
-            head = file.read(512)
-        wanted = sum_beside(path)
-    except PermissionError:
-        return Read(0, Stumble(1, name, "may not be read by this user", True), False, "")
-    except OSError as error:
-        return Read(0, Stumble(1, name, "cannot be read: %s" % (error.strerror or error)), False, "")
-    if not size:
-        return Read(0, Stumble(1, name, "is empty"), False, "")
-    if asked < 2:
-        return Read(1, None, False, "")
-    packed, inner = _kind(name)
-    if packed and not head.startswith(packed[1]):
-        return Read(1, Stumble(2, name, "is not what its name says: it begins with %s" % head[:4].hex()), False, "")
-    if wanted is not None:
-        try:
-            if backup_stream.digest(path).sha256 != wanted:
-                return Read(1, Stumble(2, name, "has another sum than the one written beside it"), True, "")
-        except OSError as error:
-            return Read(1, Stumble(2, name, "cannot be read: %s" % (error.strerror or error)), True, "")
-    summed = wanted is not None or packed is not None or name.lower().endswith(".zip")
-    if asked < 3 and not summed:
-        return Read(1, Stumble(2, name, "has no check sum; rung 3 reads it", True), False, "")
-    if asked < 3 and wanted is not None:
-        return Read(2, None, True, "")
-    stream = _Stream(path, packed[2] if packed else None, limits)
-    try:
-        what = _content(name, inner, stream, scratch)
-    except ContentError as error:
-        return Read(2 if summed else 1, Stumble(3, name, str(error)), summed, inner)
-    except StreamError as error:
-        hindered = error.status is None and error.said.startswith(("is not installed", "cannot be started"))
-        unpacker = packed is not None and error.program == packed[2].program
-        at = 2 if unpacker and not hindered else 3
-        return Read(at - 1 if summed or at == 2 else 1, Stumble(at, name, " ".join(str(error).split())[:300], hindered), summed, inner)
-    except PermissionError as error:
-        return Read(1, Stumble(3, name, "%s: %s" % (error.filename, error.strerror or error), True), summed, inner)
-    except Exception as error:  # noqa: BLE001 - whatever a reader stumbles over, the file was not read to its end
-        at = 2 if packed else 3
-        return Read(1, Stumble(at, name, "%s: %s" % (type(error).__name__, " ".join(str(error).split())[:300])), summed, inner)
-    return Read(min(asked, 3), None, summed, what)
+# -- sums beside files ----------------------------------------------------------------------------------------------------------
 
-
-def sum_beside(path: str) -> Optional[str]:
-    """The sha256 that is written beside a file, in ``<file>.sha256`` or a list of sums; None when there is none. Raises OSError."""
-    folder, name = os.path.split(path)
-    for other in [path + ending for ending in _SUMS] + [os.path.join(folder, listed) for listed in _SUM_LISTS]:
-        try:
-            with open(other, "rb") as file:
-                text = file.read(_BLOCK).decode("utf-8", "replace")
-        except FileNotFoundError:
-            continue
-        for line in text.splitlines():
-            match = re.match(r"\\?([0-9a-fA-F]{64})(?:\s+\*?(.+))?\s*\Z", line)
-            if match and (match.group(2) is None or os.path.basename(match.group(2).strip()) == name):
-                return match.group(1).lower()
-    return None
+_LENGTHS = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
+_SUM_FILE = re.compile(r"\.(?:md5|sha1|sha256|sha512)(?:sum)?\Z", re.IGNORECASE)
+_SUM_LIST = re.compile(r"(?:md5|sha1|sha256|sha512)sums?(?:\.txt)?\Z", re.IGNORECASE)
+_GNU = re.compile(r"\\?([0-9a-fA-F]{32,128})(?:\s+\*?(.+?))?\s*\Z")
+_BSD = re.compile(r"[A-Z0-9-]+ \((.+)\) ?= ?([0-9a-fA-F]{32,128})\s*\Z")
 
 
 def is_sum(name: str) -> bool:
     """Whether a file only holds the sums of others."""
-    return name.lower().endswith(_SUMS) or name in _SUM_LISTS
+    return bool(_SUM_FILE.search(name) or _SUM_LIST.match(name))
 
 
-def _kind(name: str) -> Tuple[Optional[Tuple[str, Tuple[bytes, ...], Command, str]], str]:
-    """How a file is compressed, and the ending of what is in it."""
+class Sums:
+    """The sums that files hold: ``<file>.sha256``, ``SHA256SUMS`` and those of md5sum, sha1sum, sha512sum.
+
+    ``missing``: (file of sums, name) of what has a sum and is not there; ``unusable``: files whose own file of sums tells none.
+    """
+
+    def __init__(self, files: Iterable[str]) -> None:
+        self.known: Dict[str, Tuple[str, str]] = {}
+        self.missing: List[Tuple[str, str]] = []
+        self.unusable: Dict[str, str] = {}
+        for path in sorted(files):
+            self._read(path)
+
+    @classmethod
+    def beside(cls, folder: str) -> Sums:
+        """Those in one folder. Raises OSError."""
+        return cls(os.path.join(folder, name) for name in os.listdir(folder) if is_sum(name))
+
+    def _read(self, path: str) -> None:
+        folder, name = os.path.split(path)
+        own = None if _SUM_LIST.match(name) else os.path.join(folder, _SUM_FILE.sub("", name))
+        try:
+            with open(path, "rb") as file:
+                found = list(_sums(file.read(_LIST_LIMIT).decode("utf-8", "surrogateescape")))
+        except OSError:
+            found = []
+        if own and len(found) == 1:  # whatever the file was called when its sum was taken
+            found = [(found[0][0], None)]
+        for digest, told_name in found:
+            target = own if told_name is None else self._target(folder, told_name)
+            if target is None or not os.path.lexists(target):
+                self.missing.append((name, told_name or os.path.basename(target or name)))
+            elif len(digest) in _LENGTHS:
+                self.known[target] = (_LENGTHS[len(digest)], digest.lower())
+        if own and own not in self.known:
+            self.unusable[own] = name
+
+    @staticmethod
+    def _target(folder: str, name: str) -> str:
+        below = os.path.normpath(os.path.join(folder, name))
+        return below if os.path.lexists(below) else os.path.join(folder, os.path.basename(name))
+
+
+def _sums(text: str) -> Iterable[Tuple[str, Optional[str]]]:
+    for line in text.splitlines():
+        match = _GNU.match(line)
+        if match:
+            yield match.group(1), match.group(2)
+            continue
+        match = _BSD.match(line)
+        if match:
+            yield match.group(2), match.group(1)
+
+
+def _digest(path: str, algorithm: str) -> str:
+    if algorithm == "sha256":
+        return backup_stream.digest(path).sha256
+    found = hashlib.new(algorithm)
+    with open(path, "rb", buffering=0) as file:
+        _all(file, found.update)
+    return found.hexdigest()
+
+
+# -- files ----------------------------------------------------------------------------------------------------------------------
+
+
+def read_file(
+    path: str, asked: int, scratch: str, limits: Optional[Limits] = None, sums: Optional[Sums] = None, alone: bool = True
+) -> Read:
+    """Climb to rung 2 or 3 with one file. ``alone``: it is the backup, not one of the many files of a folder, which may be of any kind."""
+    name = printable(os.path.basename(path))
+    try:
+        size = os.stat(path).st_size
+        with open(path, "rb") as file:
+            head = file.read(512)
+        sums = Sums.beside(os.path.dirname(path)) if sums is None else sums
+    except OSError as error:
+        return Read(0, Stumble(1, name, "cannot be read: %s" % (error.strerror or error), hindered(error)), False, "")
+    if not size:
+        return Read(0, Stumble(1, name, "is empty"), False, "empty")
+    if asked < 2:
+        return Read(1, None, False, "")
+    packed, inner = _kind(os.path.basename(path), head if alone else b"")
+    if packed and not head.startswith(packed.magics):
+        return Read(1, Stumble(2, name, "is not what its name says: it begins with %s" % head[:4].hex()), False, "")
+    wanted = sums.known.get(path)
+    if wanted is not None:
+        try:
+            if _digest(path, wanted[0]) != wanted[1]:
+                return Read(1, Stumble(2, name, "has another sum than the one written beside it"), True, "")
+        except OSError as error:
+            return Read(1, Stumble(2, name, "cannot be read: %s" % (error.strerror or error), hindered(error)), True, "")
+    summed = wanted is not None or packed is not None or name.lower().endswith(".zip")
+    unusable = None
+    if path in sums.unusable:
+        unusable = Stumble(2, name, "no sum can be made out in %s beside it" % printable(sums.unusable[path]), True)
+    if asked < 3 and not summed:
+        return Read(1, unusable or Stumble(2, name, "has no check sum; rung 3 reads it", True), False, "")
+    if asked < 3 and wanted is not None:
+        return Read(2, None, True, "")
+    read = _read_through(name, inner, _Stream(path, packed.unpack if packed else None, limits), scratch, summed, alone)
+    if unusable and (read.stumble is None or read.stumble.hindered):
+        return read._replace(rung=1, stumble=unusable)
+    return read._replace(rung=min(read.rung, asked))
+
+
+def _read_through(name: str, inner: str, stream: _Stream, scratch: str, summed: bool, alone: bool) -> Read:
+    below = 2 if summed else 1
+    try:
+        what = _content(name, inner, stream, scratch, alone)
+    except ContentError as error:
+        return Read(below, Stumble(3, name, str(error), error.unread), summed, inner)
+    except StreamError as error:
+        in_the_way = hindered(error) or "unsupported version" in error.said
+        # The compressor's own check is rung 2.
+        unpacker = stream.unpack is not None and error.program == stream.unpack.program
+        at = 2 if unpacker and not in_the_way else 3
+        reached = 1 if unpacker else below
+        return Read(reached, Stumble(at, name, told(error)[:300], in_the_way), summed, inner)
+    except Exception as error:  # noqa: BLE001 - whatever a reader stumbles over, the file was not read to its end
+        in_the_way = hindered(error)
+        at = 2 if stream.unpack and not in_the_way else 3
+        return Read(1, Stumble(at, name, told(error)[:300], in_the_way), summed, inner)
+    return Read(3, None, summed, what)
+
+
+def _kind(name: str, head: bytes) -> Tuple[Optional[_Packed], str]:
+    """How a file is compressed, and the ending of what is in it. ``head``: its first bytes, which tell when the name does not."""
     lower = name.lower()
     for packed in _PACKED:
-        if lower.endswith(packed[0]):
-            return packed, packed[3] or os.path.splitext(lower[: -len(packed[0])])[1]
-    return None, os.path.splitext(lower)[1]
+        for ending, inner in packed.endings:
+            if lower.endswith(ending):
+                return packed, inner or os.path.splitext(lower[: -len(ending)])[1]
+    ending = os.path.splitext(lower)[1]
+    if not _VOLUME.search(lower):
+        for packed in _PACKED:
+            if head.startswith(packed.magics):
+                return packed, ending
+    return None, ending
 
 
 class _Stream:
@@ -160,10 +259,14 @@ class _Stream:
         unpacked = source._replace(argv=(*source.argv, "--", self.path))
         with backup_stream._Chain(self.limits) as chain:
             first = chain.start(unpacked, HOST, stdin=subprocess.DEVNULL)
-            second = chain.start(program, HOST, stdin=first)
-            first.close()
+            second, entry = chain.start_fed(program)
+            chain.pump(backup_stream._blocks(first), entry)
             _all(second, said)
             second.close()
+            for thread, _problems in chain._pumps:
+                thread.join()
+            _all(first, void)  # tar stops at the archive's end; what is behind it is to be unpacked as well
+            first.close()
             chain.finish()
         return lines
 
@@ -178,9 +281,13 @@ def _all(file: IO[bytes], see: Callable[[bytes], None]) -> int:
         see(block)
 
 
-def _content(name: str, inner: str, stream: _Stream, scratch: str) -> str:
+def _content(name: str, inner: str, stream: _Stream, scratch: str, alone: bool) -> str:
     """Read the content to its end; returns what it was. Raises ContentError, StreamError, OSError."""
-    if name.lower().endswith(".zip"):
+    lower = name.lower()
+    if alone and stream.unpack is None and _VOLUME.search(lower):
+        stream.blocks(void)
+        raise ContentError("is one volume of a file that was split: whether the whole is there cannot be told from it", True)
+    if lower.endswith(".zip"):
         _zip(stream.path)
         return "zip"
     if inner == ".tar":
@@ -196,22 +303,32 @@ def _content(name: str, inner: str, stream: _Stream, scratch: str) -> str:
     if look.head.startswith(_SQLITE):
         _sqlite(stream, scratch)
         return "sqlite"
-    if look.head.startswith(b"REDIS"):
+    if look.head.startswith(_RDB):
         _rdb(look)
         return "rdb"
     if look.head.startswith(b"PGDMP"):
-        stream.into(command("pg_restore", "-f", "-"))
+        _pg_dump(stream)
         return "pg_dump"
-    if inner in (".db", ".sqlite", ".sqlite3"):
+    if alone and look.head[257:262] == b"ustar":
+        _tar(stream)
+        return "tar"
+    if alone and (_OPAQUE.search(lower) or look.head.startswith(_OPAQUE_MAGICS)):
+        raise ContentError("is of a kind that cannot be looked into here: it was read to its end, no more", True)
+    other = look.head[12:16] in _OTHER_DATABASES or look.head.startswith(_OTHER_HEADS)
+    if inner in (".db", ".sqlite", ".sqlite3") and not other:
         raise ContentError("is no SQLite database: it begins with %s" % look.head[:8].hex())
     if inner == ".rdb":
         raise ContentError("is no RDB file: it begins with %s" % look.head[:8].hex())
-    if inner == ".sql":
+    if inner == ".sql" or _SQL_DUMP.search(look.head):
         look.sql()
         return "sql"
     if look.zeros == total:
         raise ContentError("holds nothing but zeros")
     return "plain"
+
+
+#: Redis, and Valkey from 9 on.
+_RDB = (b"REDIS", b"VALKEY")
 
 
 class _Look:
@@ -234,7 +351,7 @@ class _Look:
             self.statements = any(word in joined for word in (b"CREATE ", b"INSERT ", b"COPY ", b"create ", b"insert "))
         if self.zeros >= 0:
             self.zeros = self.zeros + len(block) if not block.strip(b"\0") else -1
-        if self.head.startswith(b"REDIS"):
+        if self.head.startswith(_RDB):
             self._sum(block)
         self.tail = (self.tail + block[-4096:])[-4096:]
         self.before = block[-16:]
@@ -276,6 +393,16 @@ def _tar(stream: _Stream) -> None:
         raise ContentError("is half an archive: its end is missing")
 
 
+def _pg_dump(stream: _Stream) -> None:
+    """A dump of pg_dump in its own format: a file, or a folder, of which toc.dat is read."""
+    into = ("pg_restore", "-f", os.devnull)
+    folder, name = os.path.split(stream.path)
+    if name == "toc.dat":
+        backup_stream.run(command(*into, folder), limits=stream.limits)
+    else:
+        stream.into(command(*into))
+
+
 def _zip(path: str) -> None:
     import zipfile
 
@@ -285,7 +412,9 @@ def _zip(path: str) -> None:
                 raise ContentError("is an archive without a file in it")
             wrong = archive.testzip()
     except zipfile.BadZipFile as error:
-        raise ContentError("cannot be read: %s" % error) from None
+        raise ContentError("cannot be read: %s" % error, "multiple disks" in str(error)) from None
+    except (NotImplementedError, RuntimeError) as error:  # encrypted, or compressed as Python cannot
+        raise ContentError("cannot be looked into here: %s" % error, True) from None
     if wrong:
         raise ContentError("%s in it is damaged" % wrong)
 

@@ -11,13 +11,14 @@ reads the same file, so that the disk is read once.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import subprocess
 import threading
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     backup_engine,
@@ -41,6 +42,30 @@ _NEAR = 120.0
 _LARGE = 8 * 1024 * 1024
 #: Codes of EngineError that say nothing about the artifact.
 _HINDERED = ("unreachable", "denied", "space", "version", "same")
+#: Errors of a full, foreign or overburdened system, and of a file server that went away; a disk that cannot be read (EIO) is none.
+_ERRORS = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "ENOMEM", "EMFILE", "ENFILE", "EAGAIN", "EBUSY"),
+        *("ESTALE", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH"),
+        *("ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "ESHUTDOWN"),
+    )
+)
+#: The same in the words of programs.
+_SAID = (
+    "No space left on device",
+    "database or disk is full",
+    "Disk quota exceeded",
+    "Stale file handle",
+    "Transport endpoint is not connected",
+    "Too many open files",
+    "is not installed",
+    "cannot be started",
+)
+#: A program that was killed by somebody: SIGKILL, SIGTERM, also as a shell tells them.
+_KILLED = (-9, -15, 137, 143)
+#: What stays free on the scratch place's disk beside the restored data.
+_SPARE = 64 * 1024 * 1024
 
 
 class Stumble(NamedTuple):
@@ -93,8 +118,8 @@ def climb(one: SetFolder, ledger: Ledger, asked: int, means: Means) -> Climb:
     started = time.monotonic()
     try:
         reached, stumble = climber.run(ledger, asked)
-    except backup_sets.BackupError as error:
-        reached, stumble = climber.reached, Stumble(climber.reached + 1, None, error.text, True)
+    except (backup_sets.BackupError, OSError) as error:
+        reached, stumble = climber.reached, Stumble(climber.reached + 1, None, str(error), True)
     seconds = time.monotonic() - started
     gone = stumble is not None and not os.path.isdir(one.path)
     tools = versions(climber.manifest, reached) if climber.manifest else {}
@@ -119,17 +144,25 @@ class _Climber:
         if asked < 2:
             return 1, None
         with backup_scratch.place(self.means.scratch, self.notes.append) as scratch:
-            stumbles = self._all(lambda artifact: self._read(artifact, asked, scratch))
-            stumble = first(stumbles)
-            self.reached = stumble.rung - 1 if stumble else min(asked, 3)
+            stumble = self._each(lambda artifact: self._read(artifact, asked, scratch), min(asked, 3))
             if stumble or asked < 4:
                 return self.reached, stumble
+            try:
+                room(self.one.path, self.manifest, self.means)
+            except backup_sets.BackupError as error:
+                return self.reached, Stumble(4, None, error.text, True)
             started = time.monotonic()
-            stumbles = self._all(lambda artifact: self._drill(artifact, asked, scratch))
+            stumble = self._each(lambda artifact: self._drill(artifact, asked, scratch), asked)
             self.restore_seconds = time.monotonic() - started
-            stumble = first(stumbles)
-            self.reached = stumble.rung - 1 if stumble else asked
             return self.reached, stumble
+
+    def _each(self, do: Callable[[Artifact], Optional[Stumble]], asked: int) -> Optional[Stumble]:
+        """Do it with every artifact: the stumble that decides. The others are noted, and none of them passed its rung."""
+        stumbles = [stumble for stumble in self._all(do) if stumble]
+        self.reached = min([asked, *(stumble.rung - 1 for stumble in stumbles)])
+        deciding = first(stumbles)
+        self.notes += ["rung %d: %s" % (stumble.rung, stumble.text) for stumble in stumbles if stumble is not deciding]
+        return deciding
 
     def _all(self, do: Callable[[Artifact], Optional[Stumble]]) -> List[Optional[Stumble]]:
         """Do it with every artifact, as many at a time as the backup allows."""
@@ -151,10 +184,8 @@ class _Climber:
             manifest = backup_manifest.parse(data)
         except FileNotFoundError:
             return Stumble(1, backup_manifest.MANIFEST, "is missing")
-        except PermissionError:
-            return Stumble(1, backup_manifest.MANIFEST, "may not be read by this user", True)
         except OSError as error:
-            return Stumble(1, backup_manifest.MANIFEST, "cannot be read: %s" % (error.strerror or error))
+            return Stumble(1, backup_manifest.MANIFEST, "cannot be read: %s" % (error.strerror or error), hindered(error))
         except backup_manifest.ManifestError as error:
             return Stumble(1, backup_manifest.MANIFEST, "cannot be used: %s" % error.detail, error.code == "newer")
         self.manifest = manifest
@@ -163,9 +194,13 @@ class _Climber:
             return Stumble(1, backup_manifest.MANIFEST, wrong)
         if not manifest.artifacts:
             return Stumble(1, backup_manifest.MANIFEST, "names no artifact")
-        for problem in backup_manifest.check_files(manifest, self.one.path):
-            return Stumble(1, problem.file, _PROBLEMS[problem.code] % (problem.detail,) if problem.detail else problem.code)
-        return None
+        stumbles = [
+            Stumble(1, problem.file, _PROBLEMS[problem.code] % problem.detail, problem.code == "unreadable")
+            for problem in backup_manifest.check_files(manifest, self.one.path)
+        ]
+        deciding = first(stumbles)
+        self.notes += ["rung 1: %s" % stumble.text for stumble in stumbles if stumble is not deciding]
+        return deciding
 
     def _identity(self, ledger: Ledger, digest: str, manifest: Manifest) -> Optional[str]:
         """Why the set is not the one that was made under its name; None when it is, as far as can be told."""
@@ -245,29 +280,19 @@ class _Climber:
             engine = self.means.engines(artifact.engine)
         except KeyError:
             return Stumble(rung, artifact.file, "there is no engine %r here" % artifact.engine)
-        own = os.path.join(scratch, "%d-%s" % (rung, hashlib.sha256(os.fsencode(artifact.file)).hexdigest()[:16]))
-        os.mkdir(own, 0o700)
+        own = os.path.join(scratch, "%d-%s" % (rung, hashlib.sha256(artifact.file.encode("utf-8", "replace")).hexdigest()[:16]))
 
         def warn(text: str) -> None:
             self.notes.append("%s: %s" % (artifact.file, text))
 
         work = Work(own, self.means.place, self.means.limits, self.means.plan.workers, warn)
         try:
+            os.mkdir(own, 0o700)
             do(engine, work)
-        except EngineError as error:
-            # What differs after a restore that came to its end is the next rung's.
-            at = 5 if error.code == "differs" and rung == 4 else rung
-            hindered = error.code in _HINDERED or (error.code == "failed" and "is not installed" in str(error))
-            return Stumble(at, artifact.file, _line(error), hindered)
-        except backup_stream.StreamError as error:
-            hindered = error.status in (-9, -15) or (
-                error.status is None and error.said.startswith(("is not installed", "cannot be started"))
-            )
-            return Stumble(rung, artifact.file, _line(error), hindered)
-        except PermissionError as error:
-            return Stumble(rung, artifact.file, "%s: %s" % (error.filename, error.strerror or error), True)
         except Exception as error:  # noqa: BLE001 - whatever its tool stumbles over, the artifact was not read to its end
-            return Stumble(rung, artifact.file, "%s: %s" % (type(error).__name__, _line(error)))
+            # What differs after a restore that came to its end is the next rung's.
+            at = 5 if getattr(error, "code", None) == "differs" and rung == 4 else rung
+            return Stumble(at, artifact.file, told(error), hindered(error))
         finally:
             with contextlib.suppress(OSError):
                 backup_scratch.remove(scratch, os.path.basename(own))
@@ -283,11 +308,63 @@ _PROBLEMS = {
 }
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:500]
+def told(error: BaseException) -> str:
+    """What an error says, in one line; with its kind where that is all that tells something."""
+    text = " ".join(str(error).split())[:500]
+    return text if isinstance(error, (EngineError, backup_stream.StreamError, OSError)) else "%s: %s" % (type(error).__name__, text)
 
 
-def first(stumbles: List[Optional[Stumble]]) -> Optional[Stumble]:
+def hindered(error: BaseException) -> bool:
+    """Whether an error says nothing about the data: something was in the way of reading it."""
+    said = str(error)
+    if isinstance(error, EngineError):
+        return error.code in _HINDERED or any(words in said for words in _SAID)
+    if isinstance(error, backup_stream.StreamError):
+        return error.status in _KILLED or any(words in error.said for words in _SAID)
+    if isinstance(error, OSError):
+        return error.errno in _ERRORS
+    return isinstance(error, MemoryError) or any(words in said for words in _SAID)
+
+
+def conflict(root: str, plan: Plan, resolve: Callable[[str], str] = os.path.normpath) -> Optional[str]:
+    """Why a backup's scratch place is one with its source or its root. On the host links count: ``resolve`` is ``realpath`` there."""
+    scratch = resolve(plan.drill.scratch)
+    places = [(root, "the backup's root")]
+    for one in plan.artifacts:
+        places += [(path, "a source of %s" % one.name) for path in one.spec.get("paths") or ()]
+    for path, what in places:
+        real = resolve(path)
+        # What is restored below a source would be in the next backup; all is below /, which only excludes can help.
+        if real != "/" and (scratch + "/").startswith(real + "/"):
+            return "%s is in %s, which is %s: a drill restores beside, never into it" % (plan.drill.scratch, path, what)
+    return None
+
+
+def room(set_path: str, manifest: Optional[Manifest], means: Means) -> None:
+    """Whether the scratch place is none of the source's and has the space for a trial restore. Raises BackupError, OSError."""
+    wrong = conflict(os.path.dirname(set_path), means.plan, os.path.realpath)
+    if wrong:
+        raise backup_sets.BackupError("same", wrong)
+    need = needed(manifest) + _SPARE
+    folder = means.plan.drill.scratch
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder) or "/"
+    found = os.statvfs(folder)
+    free = found.f_bavail * found.f_frsize
+    if free < need:
+        raise backup_sets.BackupError("space", "%s has %d MB free, and the restore needs %d MB" % (folder, free >> 20, need >> 20))
+
+
+def needed(manifest: Optional[Manifest]) -> int:
+    """Bytes that a restore into the scratch place takes, as far as the manifest tells."""
+    total = 0
+    for artifact in manifest.artifacts if manifest else ():
+        known = artifact.counts.get("bytes") or artifact.source.get("bytes") or 0
+        total += max(artifact.size, known if isinstance(known, int) else 0)
+    return total
+
+
+def first(stumbles: Sequence[Optional[Stumble]]) -> Optional[Stumble]:
     """The stumble that decides: the lowest rung, damage before what could not be tried."""
     found = [stumble for stumble in stumbles if stumble]
     damaged = [stumble for stumble in found if not stumble.hindered]
@@ -315,7 +392,7 @@ class _Sum:
         """Why it is not the artifact's."""
         if self.error is not None or self.found is None:
             reason = "cannot be read: %s" % (getattr(self.error, "strerror", None) or self.error)
-            return Stumble(2, artifact.file, reason, isinstance(self.error, PermissionError))
+            return Stumble(2, artifact.file, reason, self.error is not None and hindered(self.error))
         if self.found.sha256 != artifact.sha256:
             return Stumble(2, artifact.file, "has another sum than when it was made")
         return None
@@ -373,22 +450,12 @@ def _version(program: str) -> Optional[str]:
 
 
 def record(one: SetFolder, rung: int, stumble: Optional[Stumble], now: float) -> None:
-    """Write down what a set reached. When it failed, neither the rung that it failed at nor a higher one counts as passed any more.
-
-    Raises OSError.
-    """
+    """Write down what a set reached. When it failed, neither the rung that it failed at nor a higher one counts as passed any more,
+    until a later climb passes it. Raises OSError."""
     passed = [Rung(number, now) for number in range(1, rung + 1)]
-    if stumble is None or stumble.hindered:
-        if passed:
-            backup_sets.write_verified(one, passed)
-        return
-    import json
-
-    at = backup_manifest.format_time(now)
-    whole = {
-        "schema": backup_manifest.SCHEMA,
-        "rungs": [{"rung": number, "at": at} for number in range(1, stumble.rung)],
-        "failed": {"rung": stumble.rung, "at": at, "artifact": stumble.artifact, "reason": stumble.reason},
-    }
-    path = os.path.join(one.path, backup_manifest.VERIFIED)
-    backup_sets.write_synced(path, (json.dumps(whole, indent=1) + "\n").encode("utf-8"))
+    if stumble and not stumble.hindered:
+        at = backup_manifest.format_time(now)
+        failed = {"rung": stumble.rung, "at": at, "artifact": stumble.artifact, "reason": stumble.reason}
+        backup_sets.write_verified(one, passed, failed)
+    elif passed:
+        backup_sets.write_verified(one, passed)

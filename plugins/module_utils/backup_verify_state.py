@@ -53,6 +53,18 @@ class State:
         why = "rung %s was not passed: %s" % (failed.get("rung"), failed.get("reason")) if isinstance(failed, dict) else None
         return self._rungs(item), why
 
+    def proved(self, one: backup_scan.Candidate, rung: int) -> bool:
+        """Whether a backup, as it is now, has passed a rung and did not fail since."""
+        try:
+            rungs, failed = self.of(one.name, looks(one.path, one.folder))
+        except OSError:
+            return False
+        return failed is None and any(passed.rung >= rung for passed in rungs)
+
+    def sound(self) -> List[Tuple[int, float, str]]:
+        """Rung, time and name of what was proved and did not fail since."""
+        return [(rung.rung, rung.at, name) for name, item in self.files.items() if not item.get("failed") for rung in self._rungs(item)]
+
     def everything(self, but: str) -> List[Rung]:
         """What all others have passed."""
         return [rung for name, item in self.files.items() if name != but for rung in self._rungs(item)]

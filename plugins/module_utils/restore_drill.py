@@ -16,21 +16,18 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     backup_engines,
     backup_ledger,
     backup_options,
+    backup_scan,
     backup_scratch,
     backup_sets,
     backup_verify_set,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Drilled, Engine
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Manifest
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets import BackupError, SetFolder
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_verify_set import Climb, Means
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Finding, Message, finding, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, unknown_name
 from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import judge
-
-#: What stays free on the scratch place's disk beside the restored data.
-_SPARE = 64 * 1024 * 1024
 
 
 class Asked(NamedTuple):
@@ -65,24 +62,10 @@ def parse(options: Mapping[str, Any]) -> Asked:
             raise unknown_name("only[%d]" % at, str(name), names, "backup")
     backups = [backup for backup in given if backup.name in (only or names)]
     for at, backup in enumerate(given):
-        wrong = conflict(backup) if backup in backups else None
+        wrong = backup_verify_set.conflict(backup.root, backup.plan) if backup in backups else None
         if wrong:
             raise OptionError("backups[%d].drill.scratch" % at, wrong)
     return Asked(backups, str(options.get("set") or backup_sets.NEWEST))
-
-
-def conflict(backup: Backup, resolve: Callable[[str], str] = os.path.normpath) -> Optional[str]:
-    """Why a backup's scratch place is one with its source or its root. On the host links count: ``resolve`` is ``realpath`` there."""
-    scratch = resolve(backup.plan.drill.scratch)
-    places = [(backup.root, "the backup's root")]
-    for plan in backup.plan.artifacts:
-        places += [(path, "a source of %s" % plan.name) for path in plan.spec.get("paths") or ()]
-    for path, what in places:
-        real = resolve(path)
-        # What is restored below a source would be in the next backup; all is below /, which only excludes can help.
-        if real != "/" and (scratch + "/").startswith(real + "/"):
-            return "%s is in %s, which is %s: a drill restores beside, never into it" % (backup.plan.drill.scratch, path, what)
-    return None
 
 
 def run(
@@ -127,29 +110,15 @@ class _Drill:
         try:
             sets = backup_sets.listed(self.backup.root)
             one = backup_sets.choose(sets, self.wanted, self.backup.verified_rung)
-            self._room(one)
+            backup_verify_set.room(one.path, one.manifest, self.means)
             if check_mode:
                 return self._would(one)
             return self._drill(one)
         except BackupError as error:
             self.add("drill", "unknown" if error.code in ("denied", "space") else "critical", self.text("not", reason=error.text))
-        except OSError as error:
-            self.add("drill", "unknown", self.text("not", reason=str(error)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other backups are still to be drilled
+            self.add("drill", "unknown", self.text("not", reason=backup_verify_set.told(error)))
         return Result(self.backup.name, None, 0, None, None, {}, False, self.findings)
-
-    def _room(self, one: SetFolder) -> None:
-        """Whether the scratch place is none of the source's and has the space. Raises BackupError."""
-        wrong = conflict(self.backup, os.path.realpath)
-        if wrong:
-            raise BackupError("same", wrong)
-        need = needed(one.manifest) + _SPARE
-        folder = self.backup.plan.drill.scratch
-        while not os.path.isdir(folder):
-            folder = os.path.dirname(folder) or "/"
-        told = os.statvfs(folder)
-        free = told.f_bavail * told.f_frsize
-        if free < need:
-            raise BackupError("space", "%s has %d MB free, and the restore needs %d MB" % (folder, free >> 20, need >> 20))
 
     def _would(self, one: SetFolder) -> Result:
         scratch = self.backup.plan.drill.scratch
@@ -170,10 +139,15 @@ class _Drill:
     def _drill(self, one: SetFolder) -> Result:
         ledger = backup_ledger.read(self.backup.root)
         climbed = backup_verify_set.climb(one, ledger, 5, self.means)
+        if climbed.gone:
+            raise BackupError("denied", "%s went away while it was read" % one.name)
         now = self.clock()
         self.notes += climbed.notes
         rto = round(climbed.restore_seconds, 2) if climbed.rung >= 4 else None
         rpo = round(max(0.0, now - climbed.manifest.start)) if climbed.manifest else None
+        if climbed.manifest and climbed.manifest.start - now > backup_scan.FUTURE:
+            rpo = None  # by a clock that was wrong: how old the data is cannot be told
+            self.add("rpo", "unknown", self.text("rpo.future", set=one.name, ahead=round(climbed.manifest.start - now)), unit="s")
         counts = {file: dict(drilled.counts) for file, drilled in climbed.drilled.items()}
         self._judge(one, climbed, rto, ledger.broken)
         self._judge_targets(one, rto, rpo)
@@ -227,22 +201,18 @@ class _Drill:
             data["tools"] = climbed.tools
         if stumble:
             data.update(at_rung=stumble.rung, artifact=stumble.artifact, reason=stumble.reason, hindered=stumble.hindered)
+        reasons = []
+        try:
+            backup_ledger.append(self.backup.root, "drilled", one.name, now, **data)
+        except BackupError as error:
+            reasons.append(str(error))
         try:
             backup_verify_set.record(one, climbed.rung, stumble, now)
-            backup_ledger.append(self.backup.root, "drilled", one.name, now, **data)
-        except (BackupError, OSError) as error:
-            reason = error.text if isinstance(error, BackupError) else str(error)
-            text = message("backup_verify.unwritten", name=self.backup.name, set=one.name, reason=reason)
+        except OSError as error:
+            reasons.append(str(error))
+        if reasons:
+            text = message("backup_verify.unwritten", name=self.backup.name, set=one.name, reason="; ".join(reasons))
             self.add("drill.record", "warning", text)
-
-
-def needed(manifest: Optional[Manifest]) -> int:
-    """Bytes that a restore into the scratch place takes, as far as the manifest tells."""
-    total = 0
-    for artifact in manifest.artifacts if manifest else ():
-        told = artifact.counts.get("bytes") or artifact.source.get("bytes") or 0
-        total += max(artifact.size, told if isinstance(told, int) else 0)
-    return total
 
 
 def _told(file: str, drilled: Drilled) -> str:

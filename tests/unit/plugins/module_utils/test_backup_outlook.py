@@ -50,6 +50,8 @@ def test_a_ledger_that_holds_and_one_that_does_not(tmp_path):
         ([(5, {"passed": True}), (1, {"passed": False, "rung": 3, "at_rung": 4, "reason": "no"})], ("critical", "backup.drill.failed")),
         ([(1, {"passed": False, "rung": 3, "at_rung": 4, "reason": "no space", "hindered": True})], ("warning", "backup.drill.never")),
         ([(5, {"passed": True}), (1, {"passed": False, "rung": 3, "at_rung": 4, "hindered": True})], ("ok", "backup.drill.ok")),
+        ([(-40, {"passed": True})], ("warning", "backup.drill.never")),
+        ([(1, {"passed": False, "rung": "x", "at_rung": "y"})], ("critical", "backup.drill.failed")),
     ],
 )
 def test_a_drill_that_is_overdue_or_failed_is_told(tmp_path, drills, expected):

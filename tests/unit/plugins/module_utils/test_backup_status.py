@@ -13,7 +13,14 @@ import time
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_options, backup_status
+from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    backup_ledger,
+    backup_manifest,
+    backup_options,
+    backup_sets,
+    backup_status,
+    host_space,
+)
 
 NOW = 1_770_000_000.0
 HOUR = 3600.0
@@ -287,6 +294,49 @@ def test_a_set_that_failed_its_verification_is_broken_until_it_passes(sets):
     assert found["complete"]["evidence"]["backup_last_whole"].endswith(str(folders[1]))
     path.write_text(json.dumps({"schema": 1, "rungs": []}))
     assert sick(look(root)[0]) == {}
+
+
+def test_proofs_from_the_future_and_of_damaged_sets_count_for_nothing(sets):
+    root, folders = sets
+    told = {"schema": 1, "rungs": [{"rung": 3, "at": backup_manifest.format_time(NOW + 9 * DAY)}]}
+    (folders[0] / "verified.json").write_text(json.dumps(told))
+    assert sick(look(root, max_unverified_age="8d")[0]) == {"verified": ("warning", "backup.verified.none")}
+    told["rungs"][0]["at"] = backup_manifest.format_time(NOW - DAY)
+    (folders[1] / "verified.json").write_text(json.dumps(told))
+    assert sick(look(root, max_unverified_age="8d")[0]) == {}
+    (folders[1] / "app.db").unlink()
+    assert sick(look(root, max_unverified_age="8d")[0]) == {"verified": ("warning", "backup.verified.none")}
+
+
+def test_a_record_of_another_set_is_none(sets):
+    root, folders = sets
+    told = {"schema": 1, "manifest_sha256": "0" * 64, "rungs": [{"rung": 3, "at": backup_manifest.format_time(NOW - DAY)}]}
+    (folders[0] / "verified.json").write_text(json.dumps(told))
+    assert sick(look(root)[0]) == {"verified": ("unknown", "backup.verified.unsure")}
+    told["manifest_sha256"] = backup_sets.sha256((folders[0] / "manifest.json").read_bytes())
+    (folders[0] / "verified.json").write_text(json.dumps(told))
+    assert look(root)[0]["verified"]["message"] == "backup.verified.ok"
+
+
+def test_a_proof_of_a_set_older_than_those_compared_with_is_known(sets):
+    """A rung climbed once a month is one of a set long gone from the newest seven."""
+    root, folders = sets
+    backup_ledger.append(str(root), "verified", folders[-1].name, NOW - 20 * DAY, passed=True, rung=5)
+    options = {"history": 2, "verified_rung": 5, "max_unverified_age": "35d"}
+    assert look(root, **options)[0]["verified"]["message"] == "backup.verified.ok"
+    assert look(root, **{**options, "max_unverified_age": "15d"})[0]["verified"]["message"] == "backup.verified"
+    backup_ledger.append(str(root), "verified", folders[-1].name, NOW - DAY, passed=False, rung=1, at_rung=2)
+    assert look(root, **options)[0]["verified"]["message"] == "backup.verified.none"
+
+
+def test_hourly_sets_have_a_date_on_which_the_disk_is_full(tmp_path):
+    for hour in range(60):
+        write_set(tmp_path, NOW - hour * HOUR, size=1000)
+    with pytest.MonkeyPatch.context() as patch:
+        space = host_space.Space(10**6, 0, 24 * 5 * 1000, 0, 0, True, 0.1)
+        patch.setattr(host_space.Spaces, "collect", lambda _self: {str(tmp_path): host_space.Answer(space)})
+        found, _data = look(tmp_path)
+    assert (found["space"]["status"], found["space"]["evidence"]["backup_full_at"]) == ("warning", "2026-02-07")
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="texts are told on the controller")

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import sys
 
 import pytest
-from backup_shell_engine import ShellEngine, backup
+from backup_shell_engine import ShellEngine, backup, exit_status
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     backup_stream,
     backup_verify,
     backup_verify_state,
+    host_space,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Drilled, EngineError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Rung, parse_time
@@ -289,6 +291,181 @@ def test_an_encrypted_artifact_without_the_key_is_proved_to_rung_2_and_that_is_t
     assert told(verify(one, rung=2)) == ("ok", "backup_verify.passed", 2)
 
 
+@pytest.mark.parametrize("later", [{"rung": 2}, {"engine": Engine(EngineError("space", "too little"))}], ids=["lower", "hindered"])
+def test_a_failure_is_forgotten_only_when_its_rung_is_passed(tmp_path, later):
+    root = tmp_path / "sets"
+    one = made(root, verify={2: DAY})
+    assert verify(one, rung=5, engine=Engine(samples={"a": "00"})).findings[0]["status"] == "critical"
+    verify(one, now=NOW + 60, **{"rung": 4, **later})
+    found = backup_sets.listed(str(root))[0]
+    assert (found.sound, found.failed_rung, found.rung) == (False, 5, 4)
+    os.unlink(str(root / "ledger.jsonl"))  # the record beside the set is enough
+    os.unlink(str(root / ".ledger.head"))
+    again = verify(one, now=NOW + 120, engine=Engine(samples={"a": "00"}))
+    assert (again.proved[0].asked, again.findings[0]["status"]) == (5, "critical")
+    verify(one, now=NOW + 180)
+    assert backup_sets.listed(str(root))[0].sound
+    assert verify(one, now=NOW + 240).proved[0].asked is None
+
+
+def test_a_record_from_the_future_proves_nothing(tmp_path):
+    root = tmp_path / "sets"
+    one = made(root, verify={2: DAY, 3: 30 * DAY})
+    verify(one, now=NOW + 900 * DAY)
+    assert verify(one, now=NOW + DAY).proved[0].asked == 3
+    assert [rung.at for rung in backup_sets.listed(str(root))[0].rungs] == [NOW + DAY] * 3
+    assert verify(one, now=NOW + DAY + 60).proved[0].asked is None
+
+
+def test_a_record_of_another_set_proves_nothing(tmp_path):
+    root = tmp_path / "sets"
+    one = made(root, (1,), verify={3: 30 * DAY})
+    verify(one, now=NOW - DAY)
+    made(root, (0,))
+    newest, before = backup_sets.listed(str(root))
+    shutil.copy(os.path.join(before.path, "verified.json"), newest.path)
+    assert rungs(root) == [0, 3]
+    assert verify(one, sets=["all"]).proved[0].asked == 3
+    found, _data = backup_status.look([one], now=lambda: NOW)
+    assert [item["params"]["verified"] for item in found if item["check"].endswith("verified")] == [newest.name]
+
+
+def test_a_newest_set_that_is_visibly_damaged_is_told_though_nothing_is_due(tmp_path):
+    root = tmp_path / "sets"
+    one = made(root, (1,), verify={3: 30 * DAY})
+    verify(one, now=NOW - DAY)
+    made(root, (0,))
+    results = verify(one)
+    assert (told(results), results.proved[0].rung) == (("ok", "backup_verify.not_due", 0), 0)  # its own rung, not the older set's
+    os.truncate(os.path.join(backup_sets.listed(str(root))[0].path, "db.dump.zst"), 3)
+    assert told(verify(one)) == ("critical", "backup_verify.failed", 0)
+
+
+def test_one_artifact_that_fails_does_not_hide_another(tmp_path):
+    root = tmp_path / "sets"
+    one = made(root, artifacts={name: {"script": "echo " + name} for name in ("a", "b", "c")})
+    path = backup_sets.listed(str(root))[0].path
+    for name in ("a", "c"):
+        with open(os.path.join(path, name + ".dump.zst"), "r+b") as file:
+            file.write(b"xxxx")
+    found = verify(one).findings[0]
+    assert found["params"]["reason"].startswith("a.dump.zst: ")
+    assert found["evidence"]["backup_notes"][0].endswith(": rung 2: c.dump.zst: has another sum than when it was made")
+    for name in ("a", "c"):
+        os.unlink(os.path.join(path, name + ".dump.zst"))
+    assert verify(one).findings[0]["evidence"]["backup_notes"][0].endswith(": rung 1: c.dump.zst: is missing")
+
+
+def test_what_could_not_be_read_has_not_passed_because_another_failed_higher(tmp_path):
+    root = tmp_path / "sets"
+    one = made(root, artifacts={"a": {"script": "echo a"}, "b": {"script": "echo b"}})
+
+    class Uneven(Engine):
+        def read_through(self, artifact, stored, work):
+            raise EngineError("damaged", "no end")
+
+    real = backup_verify.backup_verify_set._Sum.run
+
+    def run(sums):
+        real(sums)
+        if sums.path.endswith("b.dump.zst"):
+            sums.found, sums.error = None, OSError(116, "Stale file handle")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backup_verify.backup_verify_set._Sum, "run", run)
+        proved = verify(one, engine=Uneven()).proved[0]
+    assert (proved.problem, proved.rung) == ("a.dump.zst: no end", 1)
+    assert rungs(root) == [1]
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        OSError(28, "No space left on device"),
+        OSError(116, "Stale file handle"),
+        OSError(107, "Transport endpoint is not connected"),
+        MemoryError(),
+        EngineError("damaged", "tar: x: Cannot write: No space left on device"),
+        EngineError("failed", "OperationalError: database or disk is full"),
+        backup_stream.StreamError("tar", 2, "tar: x: Cannot write: No space left on device"),
+        backup_stream.StreamError("runuser", 137, ""),
+    ],
+    ids=lambda problem: str(problem)[:40] or type(problem).__name__,
+)
+def test_a_full_disk_and_a_server_that_is_gone_are_no_damage(tmp_path, problem):
+    root = tmp_path / "sets"
+    one = made(root)
+    verify(one)
+    assert verify(one, engine=Engine(problem)).findings[0]["status"] == "warning"
+    assert rungs(root) == [3]
+    assert backup_sets.listed(str(root))[0].sound
+
+
+def test_a_disk_that_cannot_be_read_is_damage(tmp_path):
+    assert told(verify(made(tmp_path / "sets"), engine=Engine(OSError(5, "Input/output error")))) == ("critical", "backup_verify.failed", 2)
+
+
+@pytest.mark.parametrize("what", ["artifact", "manifest", "folder"])
+def test_what_may_not_be_read_is_unknown_not_damaged(tmp_path, what):
+    root = tmp_path / "sets"
+    one = made(root)
+    folder = backup_sets.listed(str(root))[0].path
+    verify(made(tmp_path / "other"), rung=3)  # has everything imported: the user without rights may not read this Python either
+    locked = {"artifact": os.path.join(folder, "db.dump.zst"), "manifest": os.path.join(folder, "manifest.json"), "folder": folder}[what]
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    for path in (scratch, root, folder):
+        os.chmod(str(path), 0o777)
+    for path in ("db.dump.zst", "manifest.json"):
+        os.chmod(os.path.join(folder, path), 0o644)
+    os.chmod(str(root / "ledger.jsonl"), 0o644)
+    os.chmod(locked, 0)
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            for above in (tmp_path, *list(tmp_path.parents)[:3]) if os.geteuid() == 0 else ():
+                os.chmod(str(above), 0o755)
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            one = one._replace(plan=one.plan._replace(drill=backup_plan.Drill(scratch=str(scratch))))
+            found = verify(one, rung=3).findings[0]
+            status = 0 if (found["status"], found["message"]) == ("unknown", "backup_verify.hindered") else 2
+        finally:
+            os._exit(status)
+    try:
+        assert exit_status(child) == 0
+    finally:
+        os.chmod(folder, 0o700)
+
+
+def test_a_trial_restore_of_the_ladder_keeps_out_of_the_source(tmp_path):
+    (tmp_path / "data").mkdir()
+    one = made(tmp_path / "sets")
+    artifact = one.plan.artifacts[0]._replace(spec={"paths": [str(tmp_path / "data")]})
+    inside = backup_plan.Drill(scratch=str(tmp_path / "data" / "scratch"))
+    one = one._replace(plan=one.plan._replace(artifacts=(artifact,), drill=inside))
+    results = verify(one, rung=5)
+    assert told(results) == ("warning", "backup_verify.hindered", 3)
+    assert "beside, never into it" in results.findings[0]["params"]["reason"]
+
+
+def test_an_error_that_nobody_thought_of_holds_up_no_other_backup(tmp_path, monkeypatch):
+    first, second = (made(tmp_path / name)._replace(name=name) for name in ("a", "b"))
+    monkeypatch.setattr(backup_verify.backup_ledger, "read", lambda root: 1 // 0 if root.endswith("a") else backup_ledger.Ledger([]))
+    results = backup_verify.run(backup_verify.Asked([first, second], 2, ["newest"], False), False, lambda: NOW, lambda _name: Engine())
+    assert [found["status"] for found in results.findings] == ["unknown", "ok"]
+
+
+def test_a_root_that_hangs_holds_up_no_other_backup(tmp_path, monkeypatch):
+    first, second = (made(tmp_path / name)._replace(name=name) for name in ("a", "b"))
+    answers = {first.root: host_space.Answer(None, "hangs"), second.root: host_space.Answer(None)}
+    monkeypatch.setattr(host_space.Spaces, "collect", lambda _self: answers)
+    results = backup_verify.run(backup_verify.Asked([first, second], 2, ["newest"], False), False, lambda: NOW, lambda _name: Engine())
+    assert [found["status"] for found in results.findings] == ["unknown", "ok"]
+    assert "does not answer" in results.findings[0]["params"]["reason"]
+
+
 # -- the ledger -----------------------------------------------------------------------------------------------------------------
 
 
@@ -342,17 +519,21 @@ def test_a_clock_that_was_set_back_is_known_to_the_ledger(tmp_path):
     assert verify(one).findings[0]["status"] == "ok"
 
 
-def test_a_set_that_is_removed_meanwhile_is_not_judged(tmp_path):
+@pytest.mark.parametrize("pruned", [True, False])
+def test_a_set_that_is_removed_meanwhile_is_not_judged(tmp_path, pruned):
     root = tmp_path / "sets"
-    one = made(root)
+    one = made(root, (1, 0))
 
     class Pruning(Engine):
         def read_through(self, artifact, stored, work):
-            shutil.rmtree(os.path.dirname(stored.path))
+            folder = os.path.dirname(stored.path)
+            if pruned:
+                backup_ledger.append(str(root), "pruned", os.path.basename(folder), NOW)
+            shutil.rmtree(folder)
             raise EngineError("damaged", "it is gone")
 
     results = verify(one, engine=Pruning())
-    assert results.findings[0]["status"] == "warning"
+    assert told(results)[:2] == ("warning", "backup_verify.nothing" if pruned else "backup_verify.gone")
     assert "was removed meanwhile" in results.findings[0]["evidence"]["backup_notes"][0]
     assert lines(root) == []
 
@@ -498,6 +679,121 @@ def test_the_daily_look_tells_what_was_proved_of_them(tmp_path):
     assert daily()["complete"] == ("critical", "backup.broken")
     write(root / "db-0.sql", DUMP + b"\n", 0)
     assert daily()["complete"] == ("ok", "backup.complete.file.ok")
+
+
+def test_another_tools_backups_are_chosen_by_time_and_proof(tmp_path):
+    root = tmp_path / "dumps"
+    for day in range(3):
+        write(root / ("db-%d.sql" % day), DUMP, day)
+    one = foreign(root)
+    assert told(verify(one, sets=["newest-proved"]))[:2] == ("unknown", "backup_verify.root")
+    verify(one, sets=["db-1.sql"])
+    assert [item.name for item in verify(one, sets=["newest-proved", "2027-01-13", "newest"]).proved] == [
+        "db-1.sql",
+        "db-2.sql",
+        "db-0.sql",
+    ]
+
+
+def test_sums_of_any_kind_are_no_backups(tmp_path):
+    root = tmp_path / "dumps"
+    write(root / "a.sql", DUMP, 1)
+    for name in ("a.sql.md5", "a.sql.SHA512", "b.sql.sha1sum", "sha256sum.txt", "MD5SUMS"):
+        write(root / name, b"x", 0)
+    assert [item.name for item in verify(foreign(root, pattern="*"), sets=["all"]).proved] == ["a.sql"]
+
+
+def test_a_file_that_is_still_written_is_not_called_damaged(tmp_path, monkeypatch):
+    root = tmp_path / "dumps"
+    write(root / "a.sql", DUMP[:40])
+    real = backup_verify.backup_verify_file.read_file
+
+    def growing(path, *arguments):
+        found = real(path, *arguments)
+        with open(path, "ab") as file:
+            file.write(DUMP[40:60])
+        return found
+
+    one = foreign(root, verify={"3": "7d"})
+    with monkeypatch.context() as patch:
+        patch.setattr(backup_verify.backup_verify_file, "read_file", growing)
+        results = verify(one)
+    assert told(results) == ("unknown", "backup_verify.hindered", 1)
+    assert "may still be written" in results.findings[0]["params"]["reason"]
+    write(root / "a.sql", DUMP)
+    assert told(verify(one)) == ("ok", "backup_verify.passed", 3)
+
+
+def test_a_file_that_goes_away_while_it_is_read(tmp_path, monkeypatch):
+    root = tmp_path / "dumps"
+    write(root / "a.sql", DUMP, 1)
+    write(root / "b.sql", DUMP, 0)
+    real = backup_verify.backup_verify_file.read_file
+
+    def removing(path, *arguments):
+        if path.endswith("b.sql"):
+            os.unlink(path)
+        return real(path, *arguments)
+
+    monkeypatch.setattr(backup_verify.backup_verify_file, "read_file", removing)
+    results = verify(foreign(root), sets=["all"])
+    assert told(results) == ("warning", "backup_verify.gone", 3)
+    assert list(json.loads((root / backup_verify_state.STATE).read_text())["files"]) == ["a.sql"]
+
+
+def test_what_a_list_of_sums_names_must_be_in_the_folder(tmp_path):
+    root = tmp_path / "daily"
+    for name in ("a.sql", "deep/b.sql"):
+        write(root / "2027-01-15" / name, DUMP)
+    digest = hashlib.sha256(DUMP).hexdigest()
+    lists = root / "2027-01-15" / "SHA256SUMS"
+    lists.write_text("%s  ./a.sql\n%s *deep/b.sql\n" % (digest, digest))
+    one = foreign(root, "folder")
+    results = verify(one)
+    assert told(results) == ("ok", "backup_verify.passed", 3)
+    assert "backup_notes" not in results.findings[0]["evidence"]  # each has a sum
+    write(root / "2027-01-15" / "deep" / "b.sql", DUMP.replace(b"a (id", b"b (id"))
+    assert verify(one).findings[0]["params"]["reason"] == "b.sql: has another sum than the one written beside it"
+    os.unlink(str(root / "2027-01-15" / "deep" / "b.sql"))
+    results = verify(one)
+    assert told(results) == ("critical", "backup_verify.failed", 0)
+    assert results.findings[0]["params"]["reason"] == "deep/b.sql: is missing; SHA256SUMS has its sum"
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(tmp_path, monkeypatch):
+    root = tmp_path / "daily"
+    write(root / "2027-01-15" / "a.sql", DUMP)
+    write(root / "2027-01-15" / "deep" / "b.sql", DUMP)
+    real = os.scandir
+
+    def scandir(path="."):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    results = verify(foreign(root, "folder"))
+    assert told(results) == ("unknown", "backup_verify.hindered", 0)
+    assert results.findings[0]["params"]["reason"] == "deep: cannot be listed: Permission denied"
+
+
+def test_a_record_of_another_tools_backups_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+    root = tmp_path / "dumps"
+    write(root / "a.sql", DUMP)
+
+    def read_only(*_arguments):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(backup_sets, "write_synced", read_only)
+    results = verify(foreign(root))
+    assert (told(results), results.changed) == (("warning", "backup_verify.unwritten", 3), False)
+
+
+def test_a_frequency_of_a_rung_that_cannot_be_had_is_that_of_the_highest(tmp_path):
+    root = tmp_path / "dumps"
+    write(root / "a.sql", DUMP)
+    one = foreign(root, verify={"5": "30d"})
+    assert [verify(one, now=NOW + day * DAY).proved[0].asked for day in (0, 20, 31)] == [3, None, 3]
 
 
 def test_higher_rungs_than_3_cannot_be_had_of_other_tools(tmp_path):

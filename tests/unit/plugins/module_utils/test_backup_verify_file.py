@@ -52,6 +52,11 @@ def rdb(body=b"\xfe\x00", summed=True):
     return data + (struct.pack("<Q", crc64.JONES.update(0, data)) if summed else bytes(8))
 
 
+def valkey():
+    data = b"VALKEY080\xfe\x00\xff"
+    return data + struct.pack("<Q", crc64.JONES.update(0, data))
+
+
 def document(**fields):
     body = b""
     for name, value in fields.items():
@@ -112,12 +117,17 @@ def read(tmp_path, name, data, asked=3):
         ("a.archive.gz", GZIP(archive()), "archive"),
         ("note.txt", b"anything", "plain"),
         ("a.bin.gz", GZIP(b"anything"), "plain"),
+        ("a.sql.gz-20260131", GZIP(POSTGRESQL), "sql"),
+        ("nightly.bak", lzma.compress(tar()), "tar"),
+        ("nightly", tar(), "tar"),
+        ("dump.rdb", valkey(), "rdb"),
+        ("aliases.db", b"\0" * 12 + b"\x62\x31\x05\x00" + b"x" * 500, "plain"),
     ],
 )
 def test_what_is_sound_is_read_to_its_end(tmp_path, name, data, what):
     found = read(tmp_path, name, data)
     assert (found.rung, found.stumble, found.what) == (3, None, what)
-    assert found.summed == (not name.endswith((".tar", ".sql", ".rdb", ".archive", ".txt")))
+    assert found.summed == (not name.endswith((".tar", ".sql", ".rdb", ".archive", ".txt", "nightly", ".db")))
 
 
 @pytest.mark.parametrize(
@@ -149,6 +159,10 @@ def test_what_is_sound_is_read_to_its_end(tmp_path, name, data, what):
         pytest.param("a.archive", archive()[:4] + b"\x01\0\0\0", 3, "a document of 1 bytes", id="archive with nonsense"),
         pytest.param("a.db", b"x" * 5000, 3, "no SQLite database", id="no database"),
         pytest.param("a.img.gz", GZIP(b"\0" * 5000), 3, "nothing but zeros", id="zeros, compressed"),
+        pytest.param("a.sql.gz-20260131", GZIP(MYSQL)[:-4], 2, "unexpected end of file", id="gzip cut, rotated name"),
+        pytest.param("a.sql.gz-20260131", GZIP(MYSQL[:60]), 3, "half a dump", id="half a dump, rotated name"),
+        pytest.param("a.dump", MYSQL[:60], 3, "half a dump", id="half a dump, another ending"),
+        pytest.param("nightly", tar()[:1536], 3, "its end is missing", id="tar cut, no ending"),
     ],
 )
 def test_what_is_damaged_is_told_with_its_rung(tmp_path, name, data, rung, said):
@@ -157,6 +171,39 @@ def test_what_is_damaged_is_told_with_its_rung(tmp_path, name, data, rung, said)
     assert (found.stumble.rung, found.stumble.hindered) == (rung, False)
     assert found.rung < rung
     assert said in found.stumble.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.7z", b"7z\xbc\xaf\x27\x1c" + b"x" * 100),
+        ("a.sql.gpg", b"\x85\x02\x0c" + b"x" * 100),
+        ("a.tar.age", b"age-encryption.org/v1\n" + b"x" * 100),
+        ("a.backup", b"Salted__" + b"x" * 100),
+        ("a.tar.gz.aa", GZIP(tar())[:50]),
+        ("a.tar.gz.ab", b"x" * 50),
+        ("a.zip.001", b"PK\x03\x04" + b"x" * 50),
+    ],
+)
+def test_what_cannot_be_looked_into_is_not_called_whole(tmp_path, name, data):
+    found = read(tmp_path, name, data)
+    assert (found.rung, found.stumble.rung, found.stumble.hindered) == (1, 3, True)
+    (tmp_path / (name + ".sha256")).write_text(hashlib.sha256(data).hexdigest())
+    found = read(tmp_path, name, data)
+    assert (found.rung, found.stumble.rung, found.stumble.hindered) == (2, 3, True)
+    among = backup_verify_file.read_file(str(tmp_path / name), 3, str(tmp_path), alone=False)
+    assert (among.rung, among.stumble) == (3, None)  # keys and pictures in a folder are what they are
+
+
+def test_a_zip_archive_that_is_encrypted_is_not_called_damaged(tmp_path):
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("a", b"content")
+    data = bytearray(made.getvalue())
+    for at in (6, data.index(b"PK\x01\x02") + 8):
+        data[at] |= 1  # the flag of encryption
+    found = read(tmp_path, "a.zip", bytes(data))
+    assert (found.rung, found.stumble.hindered) == (2, True)
 
 
 def test_databases_of_sqlite(tmp_path):
@@ -193,6 +240,38 @@ def test_a_sum_beside_the_file_is_compared(tmp_path):
     assert read(tmp_path, "b.sql", MYSQL, asked=2).stumble.rung == 2
 
 
+@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256", "sha512"])
+@pytest.mark.parametrize("form", ["{sum}\r\n", "{sum}  {name}\n", "{kind} ({name}) = {sum}\n", "\\{sum} *renamed.sql\n"])
+def test_sums_of_other_tools(tmp_path, algorithm, form):
+    told = form.format(sum=hashlib.new(algorithm, MYSQL).hexdigest().upper(), kind=algorithm.upper(), name="a.sql")
+    (tmp_path / ("a.sql." + algorithm)).write_bytes(told.encode())
+    assert read(tmp_path, "a.sql", MYSQL, asked=2).rung == 2
+    found = read(tmp_path, "a.sql", MYSQL.replace(b"(1)", b"(2)"))
+    assert (found.stumble.rung, found.stumble.hindered) == (2, False)
+
+
+@pytest.mark.parametrize("told", [b"", b"no sum\n", b"a" * 64 + b"  b.sql\n" + b"b" * 64 + b"  c.sql\n"])
+def test_a_file_of_sums_without_the_files_sum_is_told(tmp_path, told):
+    (tmp_path / "a.sql.sha256").write_bytes(told)
+    found = read(tmp_path, "a.sql", MYSQL)
+    assert (found.rung, found.stumble.rung, found.stumble.hindered) == (1, 2, True)
+    assert "a.sql.sha256" in found.stumble.reason
+    found = read(tmp_path, "a.sql", MYSQL[:60])
+    assert (found.stumble.rung, found.stumble.hindered) == (3, False)  # what is damaged is told first
+
+
+def test_a_reader_that_is_killed_or_has_no_space_says_nothing_about_the_file(tmp_path, monkeypatch):
+    def killed(*_arguments):
+        raise backup_verify_file.StreamError("gzip", -9, "")
+
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    for failing in (killed, full):
+        monkeypatch.setattr(backup_verify_file._Stream, "blocks", failing)
+        assert read(tmp_path, "a.sql.gz", GZIP(MYSQL)).stumble.hindered
+
+
 def test_without_any_sum_rung_2_cannot_be_had_but_rung_3_can(tmp_path):
     found = read(tmp_path, "a.sql", MYSQL, asked=2)
     assert (found.rung, found.stumble.hindered) == (1, True)
@@ -212,6 +291,22 @@ def test_zstd_keeps_a_sum_of_its_own(tmp_path):
     data = subprocess.run(["zstd", "-qc"], input=tar(), stdout=subprocess.PIPE, check=True).stdout
     assert read(tmp_path, "a.tar.zst", data).what == "tar"
     assert read(tmp_path, "a.tar.zst", data[:-1] + bytes([data[-1] ^ 1])).stumble.rung == 2
+
+
+@pytest.mark.skipif(not shutil.which("zstd"), reason="zstd is not installed")
+def test_zstd_with_a_large_window_and_with_skipped_frames(tmp_path):
+    command = ["zstd", "-qc", "--ultra", "--long=28"]
+    data = subprocess.run(command, input=tar(), stdout=subprocess.PIPE, check=True).stdout
+    piped = subprocess.run(["zstd", "-dc"], input=data, capture_output=True, check=False)
+    assert piped.returncode  # more memory than zstd takes by itself
+    assert read(tmp_path, "a.tar.zst", data).rung == 3
+    assert read(tmp_path, "a.tar.zst", b"\x50\x2a\x4d\x18" + struct.pack("<I", 4) + b"skip" + data).rung == 3
+
+
+def test_an_archive_with_more_behind_its_end_is_read(tmp_path):
+    padded = tar() + bytes(3_000_000)
+    assert read(tmp_path, "a.tar.gz", GZIP(padded)).rung == 3
+    assert read(tmp_path, "a.tar", padded).rung == 3
 
 
 def test_a_file_that_is_not_there_any_more_cannot_be_read(tmp_path):

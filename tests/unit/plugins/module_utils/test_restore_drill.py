@@ -123,6 +123,33 @@ def test_a_set_that_holds_something_else_than_it_says_is_found(folder):
     assert backup_sets.listed(str(folder / "sets"))[0].rung == 4
 
 
+def test_a_set_from_the_future_has_no_age(folder):
+    make(folder, NOW + 2 * HOUR)
+    result = drill(folder, rpo="26h")
+    assert (told(result)["rpo"], result.rpo) == (("unknown", "drill.rpo.future"), None)
+
+
+def test_a_set_that_goes_away_meanwhile_is_not_called_damaged(folder):
+    class Pruning(Engine):
+        """A test double: the set is removed while it is read."""
+
+        def read_through(self, artifact, stored, work):
+            """Removes it."""
+            shutil.rmtree(os.path.dirname(stored.path), ignore_errors=True)
+            raise EngineError("damaged", "it is gone")
+
+    result = drill(folder, engines=lambda _name: Pruning())
+    assert told(result) == {"drill": ("unknown", "drill.not")}
+    assert drilled(folder) == []
+
+
+def test_an_error_that_nobody_thought_of_is_told(folder, monkeypatch):
+    monkeypatch.setattr(backup_ledger, "read", lambda _root: 1 // 0)
+    result = drill(folder)
+    assert told(result) == {"drill": ("unknown", "drill.not")}
+    assert "ZeroDivisionError" in result.findings[0]["params"]["reason"]
+
+
 def test_a_damaged_set_is_not_restored(folder):
     path = os.path.join(backup_sets.listed(str(folder / "sets"))[0].path, "shop.db.zst")
     with open(path, "r+b") as file:
@@ -243,6 +270,8 @@ def test_every_text_exists_in_both_languages_and_fits_its_parameters(folder):
 
     found = [*drill(folder, rto="0s", rpo="1h").findings, *drill(folder, "2001").findings, *drill(folder, check_mode=True).findings]
     found += drill(folder, rto="1h", rpo="9h").findings + drill(folder).findings
+    make(folder, NOW + 2 * HOUR)
+    found += drill(folder).findings
     for item in found:
         for language in catalogue.LANGUAGES:
             assert "?" not in catalogue.tell(item, language)
