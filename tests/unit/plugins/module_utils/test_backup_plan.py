@@ -138,7 +138,7 @@ def test_a_database_in_a_folder_of_files_is_refused(files, path, hint):
 
 
 @pytest.mark.parametrize(
-    "files", [{**FILES, "exclude": ["data.db*"]}, {**FILES, "paths": ["/srv/shop2"]}, {**FILES, "exclude": ["/srv/shop/data.db"]}]
+    "files", [{**FILES, "exclude": ["data.db*"]}, {**FILES, "paths": ["/srv/shop2"]}, {**FILES, "exclude": ["/srv/shop/data.db*"]}]
 )
 def test_a_database_beside_files_or_left_out_is_fine(files):
     assert len(backup_options.parse([whole(artifacts=[files, DATABASE])])[0].plan.artifacts) == 2

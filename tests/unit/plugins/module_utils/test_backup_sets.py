@@ -253,3 +253,34 @@ def test_remove_tree_leaves_alone_what_is_mounted(tmp_path, monkeypatch):
         backup_sets.remove_tree(folder, "tree")
     finally:
         os.close(folder)
+
+
+def test_a_pipe_in_the_place_of_a_manifest_is_not_waited_for(tmp_path):
+    """Nobody writes into it."""
+    folder = tmp_path / "20260131T021500Z"
+    folder.mkdir()
+    for name in ("manifest.json", "verified.json"):
+        os.mkfifo(folder / name)
+    (one,) = backup_sets.listed(str(tmp_path))
+    assert (one.problem, one.rungs) == ("manifest.json cannot be read: it is no plain file", [])
+
+
+def test_folders_deeper_than_files_can_be_open_are_removed(tmp_path):
+    """With what lies beside and in them, and nothing else."""
+    (tmp_path / "stays").write_text("")
+    (tmp_path / "deep").mkdir()
+    handle = os.open(tmp_path / "deep", os.O_RDONLY)
+    for level in range(1200):
+        if level % 99 == 0:
+            os.close(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=handle))
+        os.mkdir("d", dir_fd=handle)
+        inner = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = inner
+    os.close(handle)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert backup_sets.remove_tree(folder, "deep") >= 0
+    finally:
+        os.close(folder)
+    assert os.listdir(tmp_path) == ["stays"]
