@@ -67,6 +67,13 @@ PLAYBOOK = """
           poll: 1
       rescue:
         - opsrunner.runbook.run_failure:
+    - block:
+        - block:
+            - name: Ask once for all
+              ansible.builtin.fail: {msg: nobody answered}
+              run_once: true
+      rescue:
+        - opsrunner.runbook.run_failure:
     - opsrunner.runbook.run_report: {fail_on: none}
       run_once: true
 """
@@ -146,6 +153,18 @@ def test_a_task_that_fails_outside_the_checks_is_unknown(run):
     assert any(
         check.startswith("task.") and status == "unknown" and "backup" not in check for check, status in checks(run[0], "one").items()
     )
+
+
+def test_what_failed_once_for_all_is_told_on_each_host_with_its_reason(run):
+    """Ansible tells it to one host; the other one still has the failure of an earlier block."""
+    found = {item["host"]: item for item in run[0]["findings"] if item["check"] == "task.ask_once_for_all"}
+    assert {host: (item["status"], item["message"], item["params"]["reason"]) for host, item in found.items()} == {
+        "one": ("unknown", "task.failed", "nobody answered"),
+        "two": ("unknown", "task.failed_elsewhere", "nobody answered"),
+        "away": ("unknown", "task.failed_elsewhere", "nobody answered"),
+    }
+    assert found["two"]["params"]["where"] == "one"
+    assert not any("no message" in item["summary"] for item in run[0]["findings"])
 
 
 def test_values_of_extra_variables_are_in_no_file(run):
