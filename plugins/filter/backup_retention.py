@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_plan, backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_plan, backup_sets, item_options
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_retention as retention
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 
@@ -69,10 +69,12 @@ def backup_retention(sets: Any, keep: Any, now: str | None = None, verified_rung
     try:
         limits = backup_plan.READERS["keep"](keep or {}, "keep")
         at = time.time() if now is None else backup_manifest.parse_time(now)
+        rung = item_options.whole(verified_rung, "verified_rung")
         held = [_held(one, f"[{number}]") for number, one in enumerate(sets)]
+        backup_plan.named(held, "")
     except (OptionError, ValueError) as error:
         raise AnsibleFilterError(f"backup_retention: {error}") from None
-    decided = retention.decide(held, limits, at, int(verified_rung))
+    decided = retention.decide(held, limits, at, rung)
     return [{"name": one.name, "keep": one.keep, "reasons": list(one.reasons)} for one in decided]
 
 
@@ -83,7 +85,8 @@ def _held(one: Any, path: str) -> retention.Held:
     at = backup_sets.name_time(one["name"]) if told is None else backup_manifest.parse_time(str(told))
     if at is None:
         raise OptionError(path + ".at", f"is missing, and {one['name']!r} tells no time")
-    return retention.Held(one["name"], at, bool(one.get("whole", True)), int(one.get("rung") or 0))
+    whole = item_options.boolean(one.get("whole", True), path + ".whole")
+    return retention.Held(one["name"], at, whole, item_options.whole(one.get("rung") or 0, path + ".rung"))
 
 
 class FilterModule:

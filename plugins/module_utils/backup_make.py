@@ -27,6 +27,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     backup_sets,
     backup_stream,
     orphans,
+    restore_journal,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import HELD, Engine, EngineError, Work
@@ -43,6 +44,9 @@ OWNER = ".owner"
 _SCRATCH = ".scratch"
 #: Free space is to be more than the newest set by this factor.
 _GROWTH = 1.1
+#: Where restores keep their journals, and the phases in which data of two times lies side by side.
+_JOURNALS = restore_journal.FOLDER
+_BETWEEN = (restore_journal.SWAPPING, restore_journal.FINISHING, restore_journal.STARTING, restore_journal.UNDOING)
 #: Sets made one after another within a second have names that are a little late; more than this is a clock set back.
 _LATE = 60.0
 #: Kinds of counts that the catalogue has words for.
@@ -405,6 +409,9 @@ class _Job:
         with self._writing_down():
             folder = os.path.join(self.backup.root, name)
             self._write_down(folder, name, manifest.size, artifacts=len(manifest.artifacts), seconds=round(took, 1))
+        restore = self._interrupted()
+        if restore:
+            return "warning", self.text("restoring", set=name, restored=restore.set, phase=restore.phase)
         if self.unreleased:
             return "warning", self.text("unreleased", set=name, reasons=self.unreleased)
         if self.unwritten:
@@ -412,6 +419,13 @@ class _Job:
         if self.late > _LATE:
             return "warning", self.text("clock", set=name, ahead=self.late)
         return "ok", self.text("ok", set=name, size=manifest.size, seconds=round(took, 1), what=what)
+
+    def _interrupted(self) -> Optional[restore_journal.State]:
+        """A restore of this backup that was left between the data of before and that of the set."""
+        with contextlib.suppress(restore_journal.JournalError):
+            state = restore_journal.read(_JOURNALS, self.backup.name)
+            return state if state and state.phase in _BETWEEN else None
+        return None
 
     def _write(self, path: str, stop: backup_stream.Stop) -> Manifest:
         """Write artifacts and manifest into the partial, all of it on the disk."""

@@ -29,6 +29,14 @@ def test_sets_are_decided_newest_first():
     assert all(one["keep"] for one in decide(SETS, {}))
 
 
+def test_words_of_a_file_are_read_as_they_are_meant():
+    """A set that is said to be damaged is."""
+    sets = [SETS[1], {**SETS[0], "at": "2027-01-15T09:00:00Z", "whole": "false", "rung": "3"}]
+    assert decide(sets, {"last": 1}, now="2027-01-16T00:00:00Z", verified_rung="3")[0]["reasons"] == ["damaged_newest"]
+    with pytest.raises(AnsibleFilterError, match="verified_rung: 'x' is no whole number"):
+        decide(sets, {"last": 1}, verified_rung="x")
+
+
 @pytest.mark.parametrize(
     ("sets", "keep", "error"),
     [
@@ -38,6 +46,9 @@ def test_sets_are_decided_newest_first():
         ([{"name": "x"}], {"last": 1}, "'x' tells no time"),
         ([{"name": "x", "at": "yesterday"}], {"last": 1}, "'yesterday' is not a UTC time"),
         ([{"at": "2027-01-15T08:05:00Z"}], {"last": 1}, r"\[0\]: is to be a set with a name"),
+        ([SETS[0], SETS[0]], {"last": 1}, r"\[1\].name: '20270114T080000Z' is there twice"),
+        ([{**SETS[0], "whole": "maybe"}], {"last": 1}, r"\[0\].whole: 'maybe' is neither true nor false"),
+        ([{**SETS[0], "rung": "x"}], {"last": 1}, r"\[0\].rung: 'x' is no whole number"),
         ("20270115T080000Z", {"last": 1}, "is to be a list|are to be a list"),
     ],
 )

@@ -27,6 +27,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     backup_options,
     backup_sets,
     backup_stream,
+    restore_journal,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Limits
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
@@ -279,6 +280,19 @@ def test_a_ledger_that_cannot_be_written_keeps_no_set_from_being_made(tmp_path, 
         assert (made.found["status"], made.found["message"]) == ("warning", "backup.made.ledger")
         _verifies(tmp_path / made.set)
         (tmp_path / "20260101T000000Z.partial").mkdir()  # the next one's to tidy
+
+
+@pytest.mark.parametrize("phase", restore_journal.PHASES)
+def test_a_set_made_amid_an_interrupted_restore_is_told(tmp_path, monkeypatch, phase):
+    """While data of two times lies side by side."""
+    monkeypatch.setattr(backup_make, "_JOURNALS", str(tmp_path / "journals"))
+    with restore_journal.held(str(tmp_path / "journals"), "app") as journal:
+        journal.write(restore_journal.State("app", "a1", "20260101T000000Z", "/b/app", phase, ()))
+    between = phase in ("swapping", "finishing", "starting", "undoing")
+    made = _one(backup(tmp_path / "root"))
+    assert (made.set, made.found["status"]) == (NAME, "warning" if between else "ok")
+    assert made.found["message"] == ("backup.made.restoring" if between else "backup.made.ok")
+    assert _one(backup(tmp_path / "root", name="other"), at=NOW + 5).found["status"] == "ok"
 
 
 def test_a_set_that_was_not_written_down_is(tmp_path):
