@@ -16,7 +16,9 @@ from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 class Command(NamedTuple):
     """A program to run. ``env``: added to the environment, the only way for secrets; ``user``: the system's user it runs as;
     ``ok``: exit statuses that are a success; ``cwd``: the folder it runs in; ``ended``: told the status and the end of standard
-    error of a success in a stream, for programs whose warnings count."""
+    error of a success in a stream, for programs whose warnings count. ``stdin``: what it reads where no stream feeds it; ``heard``: in a
+    stream given what comes on standard error, at its end b"", and returns what of it are messages. Lists go in and out by these two,
+    so that the place needs no folder for them."""
 
     argv: Tuple[str, ...]
     env: Mapping[str, str] = {}
@@ -24,6 +26,8 @@ class Command(NamedTuple):
     ok: Tuple[int, ...] = (0,)
     cwd: Optional[str] = None
     ended: Optional[Callable[[int, str], None]] = None
+    stdin: bytes = b""
+    heard: Optional[Callable[[bytes], bytes]] = None
 
     @property
     def program(self) -> str:

@@ -27,6 +27,8 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places im
 BLOCK = 1 << 20
 #: How much of what a program says on standard error is kept: its end.
 TAIL = 2000
+#: Seconds in which what a program says is gathered: each line by itself would cost more to wake up for than to read.
+_GATHER = 0.002
 #: Seconds after which a throttled stream looks whether it is to stop.
 _NAP = 0.2
 #: Ending of a file name by compression.
@@ -270,7 +272,7 @@ def run(
     started = place.wrap(what, limits)
     try:
         done = subprocess.run(
-            started.argv, env=started.env, cwd=started.cwd, input=stdin, capture_output=True, timeout=timeout, check=False
+            started.argv, env=started.env, cwd=started.cwd, input=stdin or what.stdin, capture_output=True, timeout=timeout, check=False
         )
     except subprocess.TimeoutExpired:
         raise StreamError(what.program, None, "no answer within %g seconds" % (timeout or 0)) from None
@@ -357,6 +359,7 @@ class _Chain:
         self._stop = stop
         self._running: List[Tuple[Command, subprocess.Popen[bytes], IO[bytes]]] = []
         self._pumps: List[Tuple[threading.Thread, List[BaseException]]] = []
+        self._ears: List[Tuple[threading.Thread, List[BaseException]]] = []
 
     def __enter__(self) -> _Chain:
         return self
@@ -364,8 +367,11 @@ class _Chain:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         for _what, process, _said in self._running:
             _kill(process)
-        for _what, process, said in self._running:
+        for _what, process, _said in self._running:
             process.wait()
+        for thread, _problems in self._ears:
+            thread.join()
+        for _what, process, said in self._running:
             for pipe in (process.stdin, process.stdout):
                 if pipe:
                     with contextlib.suppress(OSError):
@@ -381,16 +387,50 @@ class _Chain:
             raise StreamError(what.program, None, "is not installed")
         said = tempfile.TemporaryFile()  # noqa: SIM115 - closed on the way out; a pipe would have to be emptied meanwhile
         try:
-            process = subprocess.Popen(
-                started.argv, env=started.env, cwd=started.cwd, stdin=stdin, stdout=subprocess.PIPE, stderr=said, start_new_session=True
-            )
+            with contextlib.ExitStack() as stack:
+                if what.stdin and stdin == subprocess.DEVNULL:
+                    stdin = stack.enter_context(tempfile.TemporaryFile())
+                    stdin.write(what.stdin)
+                    stdin.seek(0)
+                process = subprocess.Popen(
+                    started.argv,
+                    env=started.env,
+                    cwd=started.cwd,
+                    stdin=stdin,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE if what.heard else said,
+                    start_new_session=True,
+                )
         except OSError as error:
             said.close()
             raise _no_start(what, error) from error
         self._running.append((what, process, said))
+        if what.heard:
+            self._hear(process.stderr, what.heard, said)  # type: ignore[arg-type]  # it is a pipe
         if self._stop is not None:
             self._stop.watch(process)
         return process.stdout  # type: ignore[return-value]  # it is a pipe
+
+    def _hear(self, file: IO[bytes], heard: Callable[[bytes], bytes], said: IO[bytes]) -> None:
+        """Give a program's standard error to who wants to hear it, beside us; what is messages is kept."""
+        problems: List[BaseException] = []
+
+        def hearing() -> None:
+            with file:
+                while True:
+                    block = os.read(file.fileno(), 1 << 16)
+                    if not problems:
+                        try:
+                            said.write(heard(block))
+                        except BaseException as error:  # noqa: BLE001 - raised again where the stream is finished
+                            problems.append(error)
+                    if not block:
+                        return
+                    time.sleep(_GATHER)
+
+        thread = threading.Thread(target=hearing, daemon=True)
+        thread.start()
+        self._ears.append((thread, problems))
 
     def start_fed(self, what: Command) -> Tuple[IO[bytes], IO[bytes]]:
         """Start a program that is fed by us: its standard output and standard input."""
@@ -429,6 +469,8 @@ class _Chain:
                 raise problems[0]
         failed: List[StreamError] = []
         broken: List[StreamError] = []
+        for thread, _problems in self._ears:
+            thread.join()
         for what, process, said in self._running:
             status = process.wait()
             if status in what.ok and not what.ended:
@@ -445,3 +487,6 @@ class _Chain:
             raise failed[0]
         if broken and not early:
             raise broken[0]
+        for _thread, problems in self._ears:
+            if problems and not early:
+                raise problems[0]

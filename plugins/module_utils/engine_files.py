@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Files and folders: one stream of GNU tar, with owners, modes, times, links, holes, extended attributes and ACLs.
 
-Names are kept relative to ``/``. What tar writes it also lists, into a file of the scratch folder: counts are of exactly what is
-in the stream, and nothing is read twice. Before anything is unpacked the whole archive is listed; see ``engine_files_listing.py``.
+Names are kept relative to ``/``. What tar writes it also lists, on standard error: counts are of exactly what is in the stream, and
+nothing is read twice. Where the files are, only tar and a shell are needed, and nothing is written. Before anything is unpacked the
+whole archive is listed; see ``engine_files_listing.py``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine im
     compare,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Command
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Command, Place
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files_listing import (
     BLOCKS,
     ArchiveLimits,
@@ -126,7 +127,7 @@ class FilesEngine(Engine):
     def reach(self, spec: Mapping[str, Any], work: Work) -> None:
         """Whether the paths are there, and tar is GNU tar."""
         tar_version(work)
-        members(spec, "/")
+        members(spec, "/", work.place)
 
     @contextlib.contextmanager
     def dump(self, spec: Mapping[str, Any], work: Work) -> Iterator[Dump]:
@@ -134,16 +135,13 @@ class FilesEngine(Engine):
         version = tar_version(work)
         with _hooks(spec, work):
             base = spec.get("snapshot_root") or "/"
-            names = members(spec, base)
+            names = members(spec, base, work.place)
             literal = {path[1:] for path in spec["paths"]}
-            names_file, index = os.path.join(work.scratch, "names"), os.path.join(work.scratch, "index")
-            handle = os.open(names_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            with open(handle, "wb") as file:
-                file.write(b"".join(os.fsencode(name) + b"\0" for name in names))
-            words = ["tar", "-c", "-b", BLOCKS, "-f", "-", "-vv", "--index-file=" + index, *_CREATE]
+            listing = Listing(roots=[os.fsencode(name) for name in names], sample=4 * _SAMPLES)
+            words = ["tar", "-c", "-b", BLOCKS, "-f", "-", "-vv", *_CREATE]
             words += ["--one-file-system"] if spec.get("one_file_system") else []
             words += _excluded(spec.get("exclude", ()), _own_folder(names, work))
-            words += ["-C", base, "--null", "--verbatim-files-from", "-T", names_file]
+            words += ["-C", base, "--null", "--verbatim-files-from", "-T", "-"]
             steady = "before" in spec or "snapshot_root" in spec
             said: List[str] = []
 
@@ -151,31 +149,30 @@ class FilesEngine(Engine):
                 if status:
                     said.append(text)
 
-            # Files that change while they are read are told, but where they should stand still that is a failure.
-            command = Command(tuple(words), env={"TZ": "UTC"}, ok=(0,) if steady else (0, 1), ended=ended)
+            command = Command(
+                tuple(words),
+                env={"TZ": "UTC"},
+                # Files that change while they are read are told, but where they should stand still that is a failure.
+                ok=(0,) if steady else (0, 1),
+                ended=ended,
+                stdin=b"".join(os.fsencode(name) + b"\0" for name in names),
+                heard=listing.heard,
+            )
             started = time.time()
-            yield Dump(command, lambda: self._finish(names, literal, base, index, version, said, started, work))
+            yield Dump(command, lambda: self._finish(listing, names, literal, base, version, said, started, work))
 
     def _finish(
         self,
+        listing: Listing,
         names: Sequence[str],
         literal: Set[str],
         base: str,
-        index: str,
         version: str,
         said: Sequence[str],
         started: float,
         work: Work,
     ) -> Told:
-        listing = Listing(roots=[os.fsencode(name) for name in names], sample=4 * _SAMPLES)
-        with open(index, "rb") as file:
-            while True:
-                block = file.read(1 << 18)
-                if not block:
-                    break
-                listing.feed(block)
         listing.finish()
-        os.unlink(index)
         if not listing.total.entries:
             raise EngineError("failed", "nothing is left of %s" % ", ".join("/" + name for name in names))
         if listing.problems:
@@ -190,7 +187,8 @@ class FilesEngine(Engine):
         if said:
             source["changed_while_read"] = said[0]
             work.warn("files changed while they were read: %s" % said[0])
-        return Told(listing.total.counts(), _live_samples(base, listing.samples(), started), source, "tar", version)
+        samples = _live_samples(base, listing.samples(), started) if work.place is HOST else {}
+        return Told(listing.total.counts(), samples, source, "tar", version)
 
     def release(self, spec: Mapping[str, Any], work: Work) -> str:
         """Run ``after``, which the killed run did not come to."""
@@ -223,10 +221,14 @@ class FilesEngine(Engine):
     @contextlib.contextmanager
     def restorer(self, spec: Mapping[str, Any], artifact: Artifact, stored: Stored, request: Request, work: Work) -> Iterator[Restorer]:
         """The restore of all paths, or of some, where they were or below another folder."""
+        if work.place is not HOST:
+            raise EngineError("failed", "files are restored on this host alone: name a folder here as the target")
         yield FilesRestorer(artifact, stored, request, work, spec.get("exclude") or ())
 
     def integrity(self, spec: Mapping[str, Any], work: Work) -> Found:
         """Read every file to its end."""
+        if work.place is not HOST:
+            raise EngineError("failed", "files are looked at on this host alone")
         problems: List[str] = []
         tree = Tree(read=True)
         for path in spec["paths"]:
@@ -268,30 +270,79 @@ def _matches(path: str, base: str) -> List[str]:
     return sorted(glob.glob(os.path.join(glob.escape(base), path.lstrip("/"))))
 
 
-def members(spec: Mapping[str, Any], base: str) -> List[str]:
+class _Member(NamedTuple):
+    """What a path means. ``name``: relative to the base; ``real``: the same without links on the way; ``leads``: where it leads to if it
+    is a link to a folder."""
+
+    name: str
+    real: str
+    leads: str
+
+
+def members(spec: Mapping[str, Any], base: str, place: Place = HOST) -> List[str]:
     """Names of what is backed up, relative to ``/``. EngineError for a path that is not there or that a link leads to."""
     found: List[str] = []
-    real = os.path.realpath(base)
     for path in spec["paths"]:
-        matches = _matches(path, real)
+        matches = _look(path, base) if place is HOST else _look_there(path, base, place)
         if not matches and not _GLOB & set(path):
             raise EngineError("unreachable", "%s is not there" % os.path.join(base, path[1:]))
-        for full in matches:
-            name = os.path.relpath(full, real)
-            parent = os.path.dirname(full)
-            if os.path.realpath(parent) != parent:
-                raise EngineError("failed", "/%s is reached by a link; name /%s" % (name, os.path.relpath(os.path.realpath(full), real)))
-            if full == os.path.join(real, path[1:]) and os.path.islink(full) and os.path.isdir(full):
-                raise EngineError("failed", "%s is a link to a folder; name %s" % (path, os.path.realpath(full)))
+        for one in matches:
+            if one.name != one.real:
+                raise EngineError("failed", "/%s is reached by a link; name /%s" % (one.name, one.real))
+            if one.name == path[1:] and one.leads:
+                raise EngineError("failed", "%s is a link to a folder; name /%s" % (path, one.leads))
             try:
-                name.encode("utf-8")
+                one.name.encode("utf-8")
             except UnicodeEncodeError:
-                raise EngineError("failed", "%r is no UTF-8; name the folder that holds it" % name) from None
-            found.append(name)
+                raise EngineError("failed", "%r is no UTF-8; name the folder that holds it" % one.name) from None
+            found.append(one.name)
     if not found:
         raise EngineError("unreachable", "none of %s is there" % ", ".join(spec["paths"]))
     found = sorted(set(found))
-    return [name for name in found if not _covered(name, found, real)] if spec.get("one_file_system") else outermost(found)
+    outer = outermost(found)
+    if not spec.get("one_file_system") or outer == found:
+        return outer
+    if place is not HOST:
+        raise EngineError("failed", "one path in another one and one_file_system: make them artifacts of their own")
+    real = os.path.realpath(base)
+    return [name for name in found if not _covered(name, found, real)]
+
+
+def _look(path: str, base: str) -> List[_Member]:
+    top = os.path.realpath(base)
+    found = []
+    for full in _matches(path, top):
+        real = os.path.join(os.path.realpath(os.path.dirname(full)), os.path.basename(full))
+        leads = os.path.relpath(os.path.realpath(full), top) if os.path.islink(full) and os.path.isdir(full) else ""
+        found.append(_Member(os.path.relpath(full, top), os.path.relpath(real, top), leads))
+    return found
+
+
+#: The same where the place has but a shell.
+_LOOK = r"""
+cd -P -- "$1" || exit
+top=$PWD; [ "$top" != / ] || top=
+IFS=
+one() {
+  case $1 in */*) folder=${1%/*} ;; *) folder=. ;; esac
+  real=$(cd -P -- "$folder" && echo "$PWD") || exit
+  leads=
+  if [ -L "$1" ] && [ -d "$1" ]; then leads=$(cd -P -- "$1" && echo "$PWD") || exit; fi
+  printf '%s\0%s\0%s\0' "$1" "${real#"$top"}/${1##*/}" "${leads#"$top"}"
+}
+if [ -e "./$2" ] || [ -L "./$2" ]; then one "$2"
+else for found in $2; do if [ -e "./$found" ] || [ -L "./$found" ]; then one "$found"; fi; done
+fi
+"""
+
+
+def _look_there(path: str, base: str, place: Place) -> List[_Member]:
+    try:
+        told = backup_stream.run(Command(("sh", "-c", _LOOK, "sh", base, path[1:])), place)
+    except backup_stream.StreamError as error:
+        raise EngineError("failed", "%s cannot be looked at: %s" % (path, error)) from None
+    texts = [os.fsdecode(text) for text in told.split(b"\0")[:-1]]
+    return [_Member(name, real.strip("/"), leads.strip("/")) for name, real, leads in zip(texts[::3], texts[1::3], texts[2::3])]
 
 
 def _covered(name: str, names: Sequence[str], base: str) -> bool:
@@ -328,6 +379,8 @@ def _excluded(patterns: Sequence[str], own: Sequence[str]) -> List[str]:
 
 def _own_folder(names: Sequence[str], work: Work) -> List[str]:
     """The root of the sets, when it is in what is backed up: a set does not hold sets."""
+    if work.place is not HOST:
+        return []
     place = os.path.realpath(work.scratch)
     parts = place.split("/")
     at = next((at for at, part in enumerate(parts) if part.endswith(backup_manifest.PARTIAL)), len(parts))
@@ -461,10 +514,9 @@ def listed(artifact: Artifact, stored: Stored, work: Work, items: Sequence[str] 
 
 
 def _feed(artifact: Artifact, stored: Stored, work: Work, command: Command, output: Any = None) -> None:
+    # Artifacts lie on this host, wherever their data is from.
     encrypted = artifact.encryption is not None
-    backup_stream.feed(
-        stored.path, command, artifact.compression or "zstd", encrypted, stored.identity, work.limits, work.place, output=output
-    )
+    backup_stream.feed(stored.path, command, artifact.compression or "zstd", encrypted, stored.identity, work.limits, output=output)
 
 
 def needed(counted: Counted) -> int:
@@ -711,7 +763,7 @@ class FilesRestorer(Restorer):
             if crossing:
                 self._join(group, [(os.fsdecode(link.name), os.fsdecode(link.target)) for link in crossing], folder)
         with contextlib.suppress(backup_stream.StreamError):
-            backup_stream.run(Command(("sync", "-f", group.swap.stage)), self._work.place)
+            backup_stream.run(Command(("sync", "-f", group.swap.stage)))
 
     def _join(self, group: _Group, links: Sequence[Tuple[str, str]], folder: str) -> None:
         """Hard links to files that are unpacked elsewhere, or are not wanted themselves."""

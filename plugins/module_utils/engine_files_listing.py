@@ -138,6 +138,21 @@ class Listing:
         for line in lines:
             self._line(line)
 
+    def heard(self, block: bytes) -> bytes:
+        """Take the next block of a listing among messages, and return those."""
+        lines = (self._rest + block).split(b"\n")
+        self._rest = lines.pop()
+        said = []
+        for line in lines:
+            if _ENTRY.match(line):
+                self._line(line)
+            else:
+                said.append(line + b"\n")
+        if not block and self._rest:
+            said.append(self._rest)
+            self._rest = b""
+        return b"".join(said)
+
     def finish(self) -> None:
         """The listing is at its end."""
         if self._rest:
@@ -336,6 +351,7 @@ def _upwards(name: bytes) -> Iterable[bytes]:
     yield b""
 
 
+_ENTRY = re.compile(rb"[^ ][r-][w-][xsS-][r-][w-][xsS-][r-][w-][xtT-][ +*.@]")
 _ESCAPE = re.compile(rb"\\(?:([0-7]{3})|(.))", re.DOTALL)
 _LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
 _QUOTED = re.compile(rb'((?:[^"\\]|\\.)*)"(?: -> | link to )"((?:[^"\\]|\\.)*)"\Z')

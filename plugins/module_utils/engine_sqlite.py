@@ -33,7 +33,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine im
     compare,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Command
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Command
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_swap import (
     Swap,
     attributes,
@@ -72,6 +72,8 @@ class SqliteEngine(Engine):
     @contextlib.contextmanager
     def dump(self, spec: Mapping[str, Any], work: Work) -> Iterator[Dump]:
         """Copy, check and count it; then the copy is read."""
+        if work.place is not HOST:
+            raise EngineError("failed", "a database of SQLite is copied on its own host alone")
         path = spec["database"]
         _check_file(path)
         _check_space(work.scratch, _size(path))
@@ -120,6 +122,8 @@ class SqliteEngine(Engine):
     @contextlib.contextmanager
     def restorer(self, spec: Mapping[str, Any], artifact: Artifact, stored: Stored, request: Request, work: Work) -> Iterator[Restorer]:
         """The restore of the database, or of some tables of it, in its place or as another file."""
+        if work.place is not HOST:
+            raise EngineError("failed", "a database of SQLite is restored on this host alone: name a file here as the target")
         yield SqliteRestorer(spec, artifact, stored, request, work)
 
     def integrity(self, spec: Mapping[str, Any], work: Work) -> Found:

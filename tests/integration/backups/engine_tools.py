@@ -43,7 +43,7 @@ class Bench:
         spec = self.spec(**keys)
         path = os.path.join(self.folder, f"artifact{len(os.listdir(self.folder))}")
         with self.engine.dump(spec, work) as dump:
-            written = backup_stream.write(dump.source, path, compression, limits=QUICK, tap=dump.tap)
+            written = backup_stream.write(dump.source, path, compression, limits=QUICK, place=work.place, tap=dump.tap)
             told = dump.finish()
         artifact = Artifact(
             engine=self.engine.name,

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Limits, command
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Command, Limits, command
 
 
 @pytest.mark.parametrize("compression", ["zstd", "none"])
@@ -57,3 +57,40 @@ def test_a_hook_is_not_waited_for_longer_than_itself(tmp_path):
     """What it has started holds its output open."""
     backup_stream.hook(command("sh", "-c", "sleep 3600 & echo $! > %s" % (tmp_path / "started")))
     os.kill(int((tmp_path / "started").read_text()), signal.SIGKILL)  # it is there still
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_what_a_program_says_is_heard_and_its_messages_kept(tmp_path, status):
+    heard = []
+    told = []
+
+    def hear(block):
+        heard.append(block)
+        return b"" if block else b"".join(line for line in b"".join(heard).splitlines(True) if line.startswith(b"oh"))
+
+    script = "cat; i=0; while [ $i -lt 20000 ]; do echo entry $i; i=$((i+1)); done >&2; echo oh no >&2; exit $1"
+    what = Command(("sh", "-c", script, "sh", str(status)), stdin=b"fed", heard=hear, ended=lambda *said: told.append(said))
+    if status:
+        with pytest.raises(backup_stream.StreamError, match=r"sh ended with status 3: oh no$"):
+            backup_stream.write(what, str(tmp_path / "x"), "none")
+    else:
+        backup_stream.write(what, str(tmp_path / "x"), "none")
+        assert told == [(0, "oh no")]
+    assert b"".join(heard).count(b"entry") == 20000
+    assert (tmp_path / "x").read_text() == "fed"
+
+
+def test_who_cannot_hear_fails_the_stream(tmp_path):
+    def hear(_block):
+        raise ValueError("not understood")
+
+    script = "i=0; while [ $i -lt 20000 ]; do echo a line that fills the pipe $i; i=$((i+1)); done >&2; echo out"
+    with pytest.raises(ValueError, match="not understood"):
+        backup_stream.write(Command(("sh", "-c", script), heard=hear), str(tmp_path / "x"), "none")
+    assert (tmp_path / "x").read_text() == "out\n"
+
+
+def test_a_command_is_fed(tmp_path):
+    assert backup_stream.run(Command(("cat",), stdin=b"fed")) == b"fed"
+    with backup_stream.produced(Command(("cat",), stdin=b"fed")) as file:
+        assert file.read() == b"fed"

@@ -81,6 +81,19 @@ def test_archives_of_any_names_are_read_as_tarfile_wrote_them(entries: list[tupl
     assert not [problem for problem in listing.problems if problem.code not in ("link", "duplicate")]
 
 
+def test_a_listing_is_told_from_messages() -> None:
+    """Names are quoted, so that none looks like a line of its own."""
+    messages = ["tar: file: file changed as we read it\n", "nice: no\n", 'tar: "x\\n-rw-r--r-- 0/0 1": File removed\n', "- odd\n", "\n"]
+    text = line("a") + messages[0] + line("d/", "d") + "".join(messages[1:4]) + line("l", "l", to="a") + messages[4] + "tar: end"
+    for size in (1, 7, 1000):
+        listing = Listing()
+        said = [listing.heard(text[at : at + size].encode()) for at in range(0, len(text), size)]
+        said.append(listing.heard(b""))
+        listing.finish()
+        assert b"".join(said).decode() == "".join(messages) + "tar: end"
+        assert listing.total.counts() == {"files": 1, "folders": 1, "links": 1, "others": 0, "bytes": 1}
+
+
 @pytest.mark.parametrize(
     ("quoted", "name"),
     [
