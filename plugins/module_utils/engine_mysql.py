@@ -43,6 +43,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_res
     scratch_schema,
     scratch_server,
     tables_dump,
+    versioned_tables,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_script import SAMPLE, DumpReader
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, nearest
@@ -93,6 +94,11 @@ class MysqlEngine(Engine):
             found["tables"] = tuple(found["tables"])
         return found
 
+    def reach(self, spec: Mapping[str, Any], work: Work) -> None:
+        """Whether the server lets us in and has the database. EngineError."""
+        if not Client(spec, work).rows("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s" % literal(spec["database"])):
+            raise _no_database(spec["database"])
+
     @contextlib.contextmanager
     def dump(self, spec: Mapping[str, Any], work: Work) -> Iterator[Dump]:
         """The database in one transaction."""
@@ -104,7 +110,7 @@ class MysqlEngine(Engine):
             "FROM information_schema.schemata WHERE schema_name = %s" % (literal(database), literal(database))
         )
         if not schemas:
-            raise EngineError("unreachable", "there is no database %s, or it may not be seen" % database)
+            raise _no_database(database)
         charset, collation, server, size = schemas[0]
         there = base_tables(client, database)
         wanted = spec.get("tables") or ()
@@ -117,6 +123,9 @@ class MysqlEngine(Engine):
                 work.warn(
                     "%s is of engine %s: it is not part of the snapshot, its rows are those of the moment it is read" % (name, engine)
                 )
+        for name in sorted(versioned_tables(client, database)):
+            if not wanted or name in wanted:
+                work.warn("%s keeps its history (system versioning): the dump has its present rows alone" % name)
         reader = DumpReader()
         source = {"content": content, "database": database, "charset": charset, "collation": collation, "bytes": int(float(size))}
         if wanted:
@@ -127,6 +136,11 @@ class MysqlEngine(Engine):
 
         def finish() -> Told:
             reader.finish()
+            now = _table_ids(client, database)
+            for name, number in sorted(numbers.items()):
+                if now.get(name, number) != number:
+                    table = name.partition("/")[2]
+                    raise EngineError("failed", "%s was replaced by another table meanwhile: the dump is not of one moment" % table)
             if reader.strange:
                 raise EngineError(
                     "failed", "the dump has a statement that is not known, a restore could not be safe: %s" % reader.strange[0]
@@ -144,7 +158,7 @@ class MysqlEngine(Engine):
                 server,
             )
 
-        keyed = _with_key(client, database)
+        keyed, numbers = _with_key(client, database), _table_ids(client, database)
 
         def tap(block: bytes) -> None:
             reader.feed(block)
@@ -205,9 +219,12 @@ class MysqlEngine(Engine):
         for name in sorted(base_tables(client, database)):
             try:
                 told = client.rows("CHECK TABLE %s" % qualified(database, name), hurried=False)
-                problems += [
-                    "%s: %s" % (name, row[3]) for row in told if row[2] in ("error", "warning") or (row[2] == "status" and row[3] != "OK")
-                ]
+                said = [row[3] for row in told if row[2].lower() in ("error", "warning") or (row[2] == "status" and row[3] != "OK")]
+                if told[-1][2:] == ["status", "OK"]:  # such as that it was not closed, which the check has mended
+                    for text in said:
+                        work.warn("%s: %s" % (name, text))
+                else:
+                    problems += ["%s: %s" % (name, text) for text in said]
             except EngineError as error:
                 if error.code == "unreachable":
                     with contextlib.suppress(EngineError):
@@ -241,6 +258,21 @@ class MysqlEngine(Engine):
                     saved.append(file + ".incomplete")
                 work.warn("%s: %s" % (name, client.error(error)))
         return saved
+
+
+def _no_database(name: str) -> EngineError:
+    return EngineError("unreachable", "there is no database %s, or it may not be seen" % name)
+
+
+def _table_ids(client: Client, database: str) -> Dict[str, str]:
+    """The server's own numbers of tables, where they can be had: a table that took another's name has another one."""
+    if not re.match(r"[A-Za-z0-9_]+\Z", database):  # others are written in letters of their own
+        return {}
+    for table in ("innodb_sys_tables", "innodb_tables"):
+        query = "SELECT name, table_id FROM information_schema.%s WHERE name LIKE %s"
+        with contextlib.suppress(EngineError):
+            return dict(client.rows(query % (table, literal(database.replace("_", "\\_") + "/%"))))
+    return {}
 
 
 def _drill(client: Client, artifact: Artifact, stored: Stored, work: Work) -> Drilled:

@@ -20,7 +20,12 @@ TIMEOUT = 30.0
 #: Letters of a name that the server takes.
 NAME_LETTERS = 64
 #: What our sessions rely on. A dump's texts and ours are written with backslashes.
-PREAMBLE = "SET NAMES utf8mb4; SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'; SET SESSION time_zone = '+00:00';\n"
+PREAMBLE = (
+    "SET NAMES utf8mb4; SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,STRICT_ALL_TABLES'; SET SESSION time_zone = '+00:00'; "
+    # Nothing of the server's settings ends what is ours: it takes as long as it takes.
+    "SET SESSION wait_timeout = 2147483, SESSION net_read_timeout = 86400, SESSION net_write_timeout = 86400 "
+    "/*M!100101 , SESSION max_statement_time = 0 */;\n"
+)
 
 _CODES: Sequence[Tuple[str, str]] = (
     (r"\(28000\)|\(42000\)[^:]*: (?:Access denied|\w+ command denied)|Access denied|command denied|ERROR 1698|ERROR 1044", "denied"),
@@ -92,7 +97,9 @@ class Client:
 
     def error(self, error: StreamError, code: Optional[str] = None) -> EngineError:
         """A program's failure as the engine's."""
-        text = self.mask(str(error))
+        # Before what is wrong the client prints the statement: rows may be in it.
+        said = error.said.rpartition("--------------")[2].strip()
+        text = self.mask(str(StreamError(error.program, error.status, said)))
         return EngineError(code or code_of(text), text)
 
     def program(self, *names: str) -> Tuple[str, str]:

@@ -43,6 +43,7 @@ DUMPERS = ("mariadb-dump", "mysqldump")
 DRILL = "opsrunner_drill_"
 #: Tables of ours in the schema set aside.
 NOTES, MARK = "opsrunner_restore", "opsrunner_stage"
+_NOTE_COLUMNS = "at INT NOT NULL AUTO_INCREMENT PRIMARY KEY, kind VARCHAR(32) NOT NULL, value LONGTEXT CHARACTER SET utf8mb4 NOT NULL"
 _ROWS = ("set", "table", "sequence", "setval", "rows", "keys", "lock")
 _DEFINITIONS = ("set", "placeholder", "drop", "view", "trigger", "routine", "event", "database")
 #: What a trigger was made under.
@@ -81,13 +82,19 @@ def base_tables(client: Client, schema: str) -> Dict[str, str]:
     return {row[0]: row[1] for row in rows}
 
 
+def versioned_tables(client: Client, schema: str) -> Set[str]:
+    """Tables that keep the rows of before, which are in no dump."""
+    query = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_type = 'SYSTEM VERSIONED'"
+    return {row[0] for row in client.rows(query % literal(schema))}
+
+
 _OBJECTS = {
     "tables": "tables WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND table_schema",
     "sequences": "tables WHERE table_type = 'SEQUENCE' AND table_schema",
     "views": "tables WHERE table_type = 'VIEW' AND table_schema",
     "triggers": "triggers WHERE trigger_schema",
     "routines": "routines WHERE routine_schema",
-    "events": "events WHERE event_schema",
+    "events": "events WHERE NOT (on_completion = 'NOT PRESERVE' AND (event_type = 'ONE TIME' OR ends IS NOT NULL)) AND event_schema",
 }
 
 
@@ -381,18 +388,15 @@ class _Base(Restorer):
         session.ask("INSERT INTO %s (kind, value) VALUES (%s, %s)" % (qualified(self.kept, NOTES), literal(kind), literal(value)))
 
     def _noted(self, kind: str) -> List[str]:
-        return [
-            row[0]
-            for row in self.client.rows("SELECT value FROM %s WHERE kind = %s ORDER BY at" % (qualified(self.kept, NOTES), literal(kind)))
-        ]
+        query = "SELECT value FROM %s WHERE kind = %s ORDER BY at" % (qualified(self.kept, NOTES), literal(kind))
+        return [row[0] for row in self.client.rows(query, hurried=False)]
 
     def _keep(self, session: Session, like: Mapping[str, object]) -> None:
         """Make the schema set aside anew; there is no data in it yet."""
         if self.kept in self._schemas():
             self._drop_kept(set(base_tables(self.client, self.kept)))
         create_schema(self.client, self.kept, like)
-        columns = "at INT NOT NULL AUTO_INCREMENT PRIMARY KEY, kind VARCHAR(32) NOT NULL, value LONGTEXT CHARACTER SET utf8mb4 NOT NULL"
-        session.ask("CREATE TABLE %s (%s) ENGINE=InnoDB" % (qualified(self.kept, NOTES), columns))
+        session.ask("CREATE TABLE %s (%s) ENGINE=InnoDB" % (qualified(self.kept, NOTES), _NOTE_COLUMNS))
 
     def _drop_kept(self, empty: Set[str]) -> None:
         """Drop the schema set aside when it holds nothing but notes and ``empty``."""
@@ -402,20 +406,6 @@ class _Base(Restorer):
             ):
                 raise EngineError("failed", "%s has data in %s: it is not dropped" % (self.kept, name))
         drop_schema(self.client, self.kept)
-
-    def _save(self, session: Session, data: bytes) -> None:
-        """Write definitions down, in pieces that any server takes."""
-        import base64
-
-        text = base64.b64encode(zlib.compress(data)).decode()
-        for at in range(0, len(text), 1 << 19):
-            self._note(session, "script", text[at : at + (1 << 19)])
-
-    def _saved(self) -> bytes:
-        import base64
-
-        text = "".join(self._noted("script"))
-        return zlib.decompress(base64.b64decode(text)) if text else b""
 
     def unstage(self) -> None:
         """Drop the schema beside."""
@@ -435,6 +425,22 @@ class _Base(Restorer):
     def _analyze(self, names: Iterable[str]) -> None:
         for name in names:
             self.client.run("ANALYZE NO_WRITE_TO_BINLOG TABLE %s;" % qualified(self.target, name), hurried=False)
+
+
+def _save(session: Session, table: str, data: bytes) -> None:
+    """Write definitions down, in pieces that any server takes."""
+    import base64
+
+    text = base64.b64encode(zlib.compress(data)).decode()
+    for at in range(0, len(text), 1 << 19):
+        session.ask("INSERT INTO %s (kind, value) VALUES ('script', %s)" % (table, literal(text[at : at + (1 << 19)])))
+
+
+def _saved(session: Session, table: str) -> bytes:
+    import base64
+
+    text = "".join(row[0] for row in session.rows("SELECT value FROM %s WHERE kind = 'script' ORDER BY at" % table))
+    return zlib.decompress(base64.b64decode(text)) if text else b""
 
 
 class DatabaseRestorer(_Base):
@@ -465,9 +471,20 @@ class DatabaseRestorer(_Base):
         drop_schema(self.client, self.new)
         preflight(self.client, self.artifact)
         create_schema(self.client, self.new, self._like())
-        load(self.client, self.new, self.artifact, self.stored, self.work, sleeping=True)
+        definitions: List[bytes] = []
+
+        def noticed(piece: Piece) -> bool:
+            if piece.kind in _DEFINITIONS:
+                definitions.append(piece.data)
+            return True
+
+        load(self.client, self.new, self.artifact, self.stored, self.work, noticed, sleeping=True)
         found = count(self.client, self.new)
-        self.client.run("CREATE TABLE %s (at INT PRIMARY KEY) ENGINE=InnoDB;" % qualified(self.new, MARK))
+        with self.client.session() as session:
+            # With what the swap makes anew, so that it need not read the artifact while the services are down.
+            session.ask("CREATE TABLE %s (%s) ENGINE=InnoDB" % (qualified(self.new, "opsrunner_staging"), _NOTE_COLUMNS))
+            _save(session, qualified(self.new, "opsrunner_staging"), b"".join([*definitions, b"-- Dump completed\n"]))
+            session.ask("RENAME TABLE %s TO %s" % (qualified(self.new, "opsrunner_staging"), qualified(self.new, MARK)))
         return found
 
     def swap(self) -> None:
@@ -482,7 +499,9 @@ class DatabaseRestorer(_Base):
                 self._keep(session, self._like())
                 if self.target in self._schemas():
                     self._note(session, "existed", "yes")
-                    self._save(session, self._definitions())
+                    _save(session, qualified(self.kept, NOTES), self._definitions(session))
+                    for statement in self._grants():
+                        self._note(session, "grant", statement)
                 self._note(session, "phase", "swapping")
             if self.target not in self._schemas():
                 create_schema(self.client, self.target, self.artifact.source)
@@ -495,19 +514,73 @@ class DatabaseRestorer(_Base):
                     for name in sorted(base_tables(self.client, self.new))
                 ]
                 _rename(session, pairs)
-            load(self.client, self.target, self.artifact, self.stored, self.work, lambda piece: piece.kind in _DEFINITIONS)
+            self._make(_saved(session, qualified(self.kept, MARK)), str(self.artifact.source.get("database") or ""))
             self._note(session, "phase", "done")
 
-    def _definitions(self) -> bytes:
+    def _make(self, script: bytes, source: str) -> None:
+        """Make definitions in the target, and give the rights on routines again, which went with them."""
+        with self.client.session() as session:
+            send(session, [script], source, self.target, lambda piece: piece.kind in _DEFINITIONS)
+        there = self.client.rows(
+            "SELECT routine_type, routine_name FROM information_schema.routines WHERE routine_schema = %s" % literal(self.target)
+        )
+        for statement in self._noted("grant"):
+            if any(" ON %s %s TO " % (kind, qualified(self.target, name)) in statement for kind, name in there):
+                try:
+                    self.client.run(statement + ";")
+                except EngineError as error:
+                    self.work.warn("a right could not be given again: %s (%s)" % (statement, error))
+
+    def _grants(self) -> List[str]:
+        """The rights on single routines of the present database: dropping a routine takes them away."""
+        try:
+            rows = self.client.rows(
+                "SELECT user, host, UPPER(routine_type), routine_name, UPPER(proc_priv) FROM mysql.procs_priv WHERE db = %s"
+                % literal(self.target)
+            )
+        except EngineError as error:
+            self.work.warn("rights on single routines cannot be seen, and would be lost: %s" % error)
+            return []
+        found = []
+        for user, host, kind, name, rights in rows:
+            given = [right for right in rights.split(",") if right != "GRANT"]
+            whom = literal(user) + ("@" + literal(host) if host else "")  # a role of MariaDB has no host
+            more = " WITH GRANT OPTION" if "GRANT" in rights.split(",") else ""
+            found.append("GRANT %s ON %s %s TO %s%s" % (", ".join(given) or "USAGE", kind, qualified(self.target, name), whom, more))
+        return found
+
+    def _definitions(self, session: Session) -> bytes:
         """The dump of the present database without rows: its triggers, views, routines and events are made again from it."""
         words = ["--no-data", "--routines", "--events", "--triggers"]
-        data = b"".join(output(self.client, tables_dump(self.client, words, self.target)))
+        try:
+            data = b"".join(output(self.client, tables_dump(self.client, words, self.target)))
+        except EngineError:
+            broken = self._broken_views()
+            if not broken:
+                raise
+            for name in broken:
+                words.append("--ignore-table=%s.%s" % (self.target, name))
+                row = self.client.rows("SHOW CREATE VIEW %s" % qualified(self.target, name))[0]
+                self._note(session, "broken", "%s;" % row[1])
+            data = b"".join(output(self.client, tables_dump(self.client, words, self.target)))
         reader = DumpReader()
         reader.feed(data)
         reader.finish()
         if reader.strange:
             raise EngineError("failed", "a definition of %s cannot be kept: %s" % (self.target, reader.strange[0]))
         return data
+
+    def _broken_views(self) -> List[str]:
+        """Views of the present database that refer to what is not there any more."""
+        found = []
+        for row in self.client.rows("SELECT table_name FROM information_schema.views WHERE table_schema = %s" % literal(self.target)):
+            try:
+                self.client.run("SELECT 1 FROM %s LIMIT 0;" % qualified(self.target, row[0]))
+            except EngineError as error:
+                if error.code == "unreachable":
+                    raise
+                found.append(row[0])
+        return found
 
     def unswap(self) -> None:
         """The same backwards."""
@@ -518,7 +591,7 @@ class DatabaseRestorer(_Base):
                 self._drop_kept(set())
                 return
             existed = bool(self._noted("existed"))
-            script = self._saved()
+            script = _saved(session, qualified(self.kept, NOTES))
             if self.target in self._schemas():
                 _drop_definitions(self.client, session, self.target)
                 if MARK in base_tables(self.client, self.kept):
@@ -529,8 +602,12 @@ class DatabaseRestorer(_Base):
                     pairs += [((self.kept, name), (self.new if name == MARK else self.target, name)) for name in kept]
                     _rename(session, pairs)
                 if existed:
-                    with self.client.session() as other:
-                        send(other, [script], self.target, self.target, lambda piece: piece.kind in _DEFINITIONS)
+                    self._make(script, self.target)
+                    for statement in self._noted("broken"):
+                        try:
+                            self.client.run(statement, self.target)
+                        except EngineError as error:
+                            self.work.warn("a view that was broken already cannot be made again (%s): %s" % (error, statement))
                 elif not base_tables(self.client, self.target):
                     drop_schema(self.client, self.target)
             self._drop_kept(set())
@@ -583,6 +660,8 @@ class TablesRestorer(_Base):
         for name, engine in base_tables(self.client, schema).items():
             if name in self.names and engine.lower() not in ("innodb", "rocksdb"):
                 raise EngineError("failed", "%s is of engine %s, which knows no transactions: restore the whole database" % (name, engine))
+        for name in sorted(versioned_tables(self.client, schema) & set(self.names)):
+            raise EngineError("failed", "%s keeps its history (system versioning), which would change: restore the whole database" % name)
 
     def stage(self) -> Mapping[str, int]:
         """The wanted tables with their rows and triggers."""
@@ -666,8 +745,7 @@ class TablesRestorer(_Base):
             )  # fmt: skip
 
     def _replace(self, session: Session, made: Collection[str], counted: Mapping[str, int]) -> None:
-        session.ask("SET SESSION foreign_key_checks = 0")
-        session.ask("START TRANSACTION")
+        _begin(session)
         for name in self.names:
             staged = self._columns(self.new, name)
             mine = self._columns(self.target, name)
@@ -731,8 +809,7 @@ class TablesRestorer(_Base):
             made = set(self._noted("made"))
             self._drop_triggers(session)
             if "rows" in phases:
-                session.ask("SET SESSION foreign_key_checks = 0")
-                session.ask("START TRANSACTION")
+                _begin(session)
                 for name in self.names:
                     if name not in made:
                         listed = ", ".join(quote(column) for column in self._columns(self.kept, name))
@@ -757,6 +834,13 @@ class TablesRestorer(_Base):
     def count(self) -> Mapping[str, int]:
         """Rows of the tables in place."""
         return count(self.client, self.target, self.names)
+
+
+def _begin(session: Session) -> None:
+    """A transaction that locks each row that it copies: what another client wrote meanwhile would be deleted, and not be aside."""
+    session.ask("SET SESSION foreign_key_checks = 0")
+    session.ask("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    session.ask("START TRANSACTION")
 
 
 def trigger_table(text: bytes) -> str:

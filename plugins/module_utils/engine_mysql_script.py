@@ -34,6 +34,8 @@ _DELIMITER = re.compile(rb"DELIMITER (;+)\n")
 _BODY = re.compile(
     rb"CREATE\b(?:[^`'\"]|" + _NAME + rb"|'[^']*'|\"[^\"]*\")*?\b(TRIGGER|FUNCTION|PROCEDURE|EVENT|PACKAGE)\b", re.IGNORECASE | re.DOTALL
 )
+#: An event that is gone when its time has passed, in the set as on the server: it is not counted.
+_PASSING = re.compile(rb"\bON SCHEDULE (?:AT|EVERY\b[^;]*?\bENDS) '[^']*' ON COMPLETION NOT PRESERVE\b", re.IGNORECASE)
 _SINGLE = rb"(?!\s*\.)"
 #: What a statement is by its beginning, its wrapping comments taken off.
 _KINDS = [
@@ -226,7 +228,7 @@ class DumpReader:
         if kind == b"TRIGGER":
             self.triggers += 1
         elif kind == b"EVENT":
-            self.events += 1
+            self.events += 0 if _PASSING.search(bare) else 1
         elif kind:
             self.routines += 1
         elif bare and not _KINDS[0][1].match(bare):

@@ -173,10 +173,10 @@ def make_set(spec: Mapping[str, Any], folder: Path, work: Work | None = None, me
     return Made(artifact, Stored(str(path)), spec)
 
 
-def restore(made: Made, ident: str, folder: Path, part: tuple[str, ...] = (), target: str | None = None) -> Any:
+def restore(made: Made, ident: str, folder: Path, part: tuple[str, ...] = (), target: str | None = None, work: Work | None = None) -> Any:
     """The restorer of an artifact, as a context."""
     folder.mkdir(parents=True, exist_ok=True)
-    return MysqlEngine().restorer(made.spec, made.artifact, made.stored, Request(ident, part, target), Work(str(folder)))
+    return MysqlEngine().restorer(made.spec, made.artifact, made.stored, Request(ident, part, target), work or Work(str(folder)))
 
 
 AWKWARD = (HERE / "awkward_mysql.sql").read_text(encoding="utf-8")

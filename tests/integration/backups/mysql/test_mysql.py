@@ -25,6 +25,7 @@ from programs import leave_out
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream as stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Stored, Work
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql import MysqlEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_client import Client, Session
 
 ENGINE = MysqlEngine()
 ODD = "Größe; DROP TABLE x; -- 'q' \"d\" `b`"
@@ -334,6 +335,157 @@ def test_a_restore_killed_at_any_moment_is_taken_back(server: Server, tmp_path: 
             restorer.unstage()
         assert server.text(name) == before, at
         assert not [found for found in server.databases() if "opsrunner" in found]
+
+
+def test_rows_that_do_not_fit_any_more_are_never_cut(server: Server, tmp_path: Path) -> None:
+    name = server.make("fit", "CREATE TABLE t (id INT PRIMARY KEY, s VARCHAR(100)); INSERT INTO t VALUES (1, REPEAT('secret', 10));")
+    made = make_set(server.spec(name), tmp_path / "set")
+    server.sql("DROP TABLE t; CREATE TABLE t (id INT PRIMARY KEY, s VARCHAR(10)); INSERT INTO t VALUES (2, 'now');", name)
+    before = server.text(name)
+    with restore(made, "f1", tmp_path / "work", ("t",)) as restorer:
+        restorer.stage()
+        with pytest.raises(EngineError, match="Data too long for column") as told:
+            restorer.swap()
+        assert "secret" not in str(told.value)
+        restorer.unswap()
+        restorer.unstage()
+    assert server.text(name) == before
+    # What the rules of today would not take, and the table has, is taken as it is.
+    name = server.make(
+        "odd", "CREATE TABLE t (id INT PRIMARY KEY, e ENUM('a'), d DATE); SET sql_mode = ''; INSERT INTO t VALUES (1, 'b', '2026-02-00');"
+    )
+    made = make_set(server.spec(name), tmp_path / "set")
+    before = server.text(name)
+    with restore(made, "f2", tmp_path / "work", ("t",)) as restorer:
+        restorer.stage()
+        restorer.swap()
+        assert server.text(name) == before
+        restorer.unswap()
+        restorer.unstage()
+    assert server.text(name) == before
+
+
+def test_nobody_writes_between_setting_aside_and_deleting(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = _small(server)
+    made = make_set(server.spec(name), tmp_path / "set")
+    before = server.text(name)
+    said: list[str] = []
+    real = Session.ask
+
+    def asking(session: Session, statement: str) -> str:
+        found = real(session, statement)
+        if statement.startswith("INSERT INTO `small_opsrunner_aside_w1`.`orders`"):
+            with pytest.raises(AssertionError, match="Lock wait timeout") as told:
+                server.sql("SET innodb_lock_wait_timeout = 1; INSERT INTO orders VALUES (-1, 1, 0);", name)
+            said.append(str(told.value))
+        return found
+
+    server.sql("SET GLOBAL tx_isolation = 'READ-COMMITTED';")
+    monkeypatch.setattr(Session, "ask", asking)
+    try:
+        with restore(made, "w1", tmp_path / "work", ("orders",)) as restorer:
+            restorer.stage()
+            restorer.swap()
+            restorer.unswap()
+            restorer.unstage()
+    finally:
+        server.sql("SET GLOBAL tx_isolation = 'REPEATABLE-READ';")
+    assert len(said) == 1
+    assert server.text(name) == before
+
+
+def test_a_broken_view_does_not_stop_a_restore(server: Server, tmp_path: Path) -> None:
+    name = server.make(
+        "views",
+        "CREATE TABLE t (id INT); INSERT INTO t VALUES (1); CREATE VIEW v AS SELECT * FROM t; CREATE VIEW above AS SELECT * FROM v; CREATE VIEW sound AS SELECT 1;",
+    )
+    made = make_set(server.spec(name), tmp_path / "set")
+    server.sql("DROP TABLE t;", name)
+    warned: list[str] = []
+    with restore(made, "v1", tmp_path / "work", work=Work(str(tmp_path), warn=warned.append)) as restorer:
+        restorer.check()
+        restorer.stage()
+        restorer.swap()
+        assert restorer.count() == made.artifact.counts
+        assert server.sql("SELECT * FROM above;", name) == "1"
+        assert not warned
+        restorer.unswap()
+        assert len([text for text in warned if "cannot be made again" in text]) == 2
+        assert server.sql("SHOW TABLES;", name) == "sound"
+        restorer.swap()
+        restorer.discard()
+        restorer.unstage()
+
+
+def test_rights_on_routines_stay(server: Server, tmp_path: Path) -> None:
+    name = server.make(
+        "rights",
+        "CREATE TABLE t (id INT); CREATE PROCEDURE p() SELECT 1; CREATE FUNCTION `f``1`() RETURNS INT DETERMINISTIC RETURN 1; CREATE PROCEDURE gone() SELECT 1;",
+    )
+    server.sql(
+        "CREATE USER 'a''pp'@localhost; CREATE ROLE worker; GRANT EXECUTE ON PROCEDURE rights.p TO 'a''pp'@localhost WITH GRANT OPTION; GRANT EXECUTE ON PROCEDURE rights.gone TO worker;"
+        "GRANT EXECUTE, ALTER ROUTINE ON FUNCTION rights.`f``1` TO worker;"
+    )
+    query = "SELECT host, user, routine_name, routine_type, proc_priv FROM mysql.procs_priv WHERE db = 'rights' ORDER BY 1, 2, 3;"
+    before = server.sql(query)
+    server.sql("DROP PROCEDURE gone;", name)
+    made = make_set(server.spec(name), tmp_path / "set")
+    server.sql("CREATE PROCEDURE gone() SELECT 1; GRANT EXECUTE ON PROCEDURE rights.gone TO worker;", name)
+    with restore(made, "r1", tmp_path / "work") as restorer:
+        restorer.stage()
+        restorer.swap()
+        assert server.sql(query).splitlines() == [line for line in before.splitlines() if "gone" not in line]
+        restorer.unswap()
+        assert server.sql(query) == before
+        restorer.unstage()
+    server.sql("DROP DATABASE rights; DROP USER 'a''pp'@localhost; DROP ROLE worker;")
+
+
+def test_what_passes_with_time_and_what_only_the_server_has(server: Server, tmp_path: Path) -> None:
+    name = server.make(
+        "passing",
+        "CREATE TABLE t (id INT PRIMARY KEY) WITH SYSTEM VERSIONING; INSERT INTO t VALUES (1); UPDATE t SET id = 2; CREATE TABLE `_z_new` (id INT); CREATE TABLE z (id INT); INSERT INTO z VALUES (1);"
+        "CREATE EVENT once ON SCHEDULE AT '2037-01-01 00:00:00' DO DELETE FROM t; CREATE EVENT until ON SCHEDULE EVERY '1:30' HOUR_MINUTE STARTS '2036-01-01 00:00:00' ENDS '2037-01-01 00:00:00' DO DELETE FROM t;"
+        "CREATE EVENT kept ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01 00:00:00' DO DELETE FROM t;",
+    )
+    warned: list[str] = []
+    made = make_set(server.spec(name), tmp_path / "set", Work(str(tmp_path), warn=warned.append))
+    assert warned == ["t keeps its history (system versioning): the dump has its present rows alone"]
+    assert made.artifact.counts["events"] == 1
+    raw = subprocess.run(["zstd", "-dcq", made.stored.path], capture_output=True, check=True).stdout
+    assert raw.count(b"'2037-01-01 00:00:00'") == 2
+    late = Stored(str(tmp_path / "late.sql"))
+    Path(late.path).write_bytes(
+        raw.replace(b"'2037-01-01 00:00:00'", b"'2020-01-01 00:00:00'").replace(b"'2036-01-01 00:00:00'", b"'2019-01-01 00:00:00'")
+    )
+    artifact = made.artifact._replace(compression="none")
+    ENGINE.read_through(artifact, late, Work(str(tmp_path)))
+    assert ENGINE.drill(made.spec, artifact, late, Work(str(tmp_path))).counts == made.artifact.counts
+    with restore(made, "p1", tmp_path / "work", ("t",)) as restorer, pytest.raises(EngineError, match="keeps its history"):
+        restorer.check()
+    # As tools do that change large tables: the one that takes the name has no row in the snapshot.
+    with ENGINE.dump(made.spec, Work(str(tmp_path))) as dump:
+        server.sql("RENAME TABLE z TO z_old, _z_new TO z;", name)
+        assert dump.tap
+        dump.tap(raw)
+        with pytest.raises(EngineError, match="z was replaced by another table meanwhile"):
+            dump.finish()
+    server.sql("DROP DATABASE passing;")
+
+
+def test_the_servers_timeouts_end_nothing_of_ours(server: Server, tmp_path: Path) -> None:
+    name = _small(server)
+    server.sql("SET GLOBAL wait_timeout = 1; SET GLOBAL max_statement_time = 0.05;")
+    try:
+        with Client(server.spec(name), Work(str(tmp_path))).session() as session:
+            assert session.ask("SELECT SLEEP(0.2)") == "0"
+            time.sleep(1.5)
+            assert session.ask("SELECT 1") == "1"
+    finally:
+        server.sql("SET GLOBAL wait_timeout = 28800; SET GLOBAL max_statement_time = 0;")
+    ENGINE.reach(server.spec(name), Work(str(tmp_path)))
+    with pytest.raises(EngineError, match="there is no database nowhere"):
+        ENGINE.reach(server.spec("nowhere"), Work(str(tmp_path)))
 
 
 def test_clients_that_hold_a_table_make_the_swap_fail_without_harm(server: Server, tmp_path: Path) -> None:
