@@ -115,6 +115,14 @@ class PostgresqlEngine(Engine):
             raise OptionError(path + ".tables", "goes with content tables only", hint="content: tables")
         return found
 
+    def reach(self, spec: Mapping[str, Any], work: Work) -> None:
+        """Whether the server lets us into the database. EngineError."""
+        client = Client(spec, work)
+        if spec.get("database"):
+            client.run(spec["database"], "SELECT 1")
+        else:
+            client.maintenance()
+
     def dump(self, spec: Mapping[str, Any], work: Work) -> contextlib.AbstractContextManager[Dump]:
         """The database as its own snapshot has it; the globals as they are now."""
         client = Client(spec, work)
@@ -189,8 +197,12 @@ class PostgresqlEngine(Engine):
         counted: Dict[str, int] = {}
         with client.session(spec["database"]) as session:
             found = facts.relations(session)
+            empty = {row["oid"] for row in session.rows("SELECT oid::int8 AS oid FROM pg_class WHERE relkind = 'm' AND NOT relispopulated")}
+            unfinished = "SELECT indexrelid::regclass::text AS name FROM pg_index WHERE NOT indisvalid ORDER BY 1"
+            for row in session.rows(unfinished):
+                work.warn("the index %s is not valid and is in no dump: drop it or make it anew" % row["name"])
             for relation in found:
-                if relation.kind in "rm":
+                if relation.kind in "rm" and relation.oid not in empty:
                     problems += _tried(session, relation.shown, "SELECT count(q::text) FROM (SELECT * FROM ONLY %s) q" % relation.sql)
             checker = _amcheck(session)
             if checker:
@@ -331,16 +343,28 @@ def _chosen(session: Session, wanted: Sequence[str]) -> Tuple[Set[Tuple[str, str
     return leaves, sorted(out)
 
 
+def _tell_secrets(client: Client, database: str) -> None:
+    """Warn of passwords for other servers, which pg_dump writes down as they are."""
+    with contextlib.suppress(EngineError):
+        query = "SELECT srvname AS name FROM pg_user_mappings WHERE umoptions::text ILIKE '%passw%' ORDER BY 1 LIMIT 1"
+        for row in client.rows(database, query):
+            client.work.warn("the dump has the password of a user mapping of %s and is not encrypted" % row["name"])
+
+
 @contextlib.contextmanager
 def _dump_database(client: Client) -> Iterator[Dump]:
     spec = client.spec
     database, content = spec["database"], spec.get("content") or "whole"
+    if not client.work.encrypted:
+        _tell_secrets(client, database)
     with client.session(database) as session:
         snapshot = _snapshot(session)
         server = session.ask("SHOW server_version").split()[0]
         source: Dict[str, Any] = dict(content=content, **facts.database(session, database), **facts.contents(session))
         chosen: Optional[Set[Tuple[str, str]]] = None
         words = ["-Fc", "-Z0", "--snapshot=" + snapshot, "--lock-wait-timeout=%d" % (client.timeout * 1000)]
+        if source["encoding"] == "SQL_ASCII":
+            words.append("--encoding=SQL_ASCII")  # its bytes are of no encoding, and would be refused as another's
         if content == "schema":
             words.append("--schema-only")
         if content == "tables":
@@ -348,6 +372,7 @@ def _dump_database(client: Client) -> Iterator[Dump]:
             source["tables"] = list(spec["tables"])
             words.append("--no-blobs")
             tables = [(relation.schema, relation.name) for relation in facts.relations(session) if relation.kind == "r"]
+            tables += facts.of_extensions(session)
             words += ["--exclude-table-data=" + qualified(*table) for table in tables if table not in chosen]
         if content != "schema":
             source["sequences"] = facts.sequences(session)
@@ -364,6 +389,11 @@ def _dump_database(client: Client) -> Iterator[Dump]:
 
         try:
             yield Dump(client.command("pg_dump", *words, database=database), finish)
+        except stream.StreamError:
+            counting.join(1)
+            if counting.problem is not None:  # the snapshot went with it, which is all that pg_dump knows
+                raise counting.problem from None
+            raise
         finally:
             session.close()
             counting.join()

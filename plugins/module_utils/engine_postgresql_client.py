@@ -13,7 +13,7 @@ import os
 import re
 import subprocess
 import tempfile
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Work
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Command, command
@@ -24,15 +24,17 @@ TIMEOUT = 30.0
 NAME_BYTES = 63
 #: What our own sessions rely on, whatever the server's, the database's or the role's settings are.
 PREAMBLE = (
-    "SET search_path = pg_catalog; SET standard_conforming_strings = on; SET client_encoding = 'UTF8'; "
+    "SET statement_timeout = 0; SET search_path = pg_catalog; SET standard_conforming_strings = on; SET client_encoding = 'UTF8'; "
     "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET timezone = 'UTC'; SET extra_float_digits = 3; "
     "SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET client_min_messages = warning; SET row_security = off;\n"
 )
-#: Nothing of these may end a long session: a dump takes as long as it takes.
+#: Nothing of these, which a role or a database may have, ends what is ours: it takes as long as it takes.
 UNHURRIED = (
-    "SELECT count(set_config(name, '0', false)) FROM pg_settings WHERE name IN "
+    "SELECT count(set_config(name, '0', false)) AS settings FROM pg_settings WHERE name IN "
     "('statement_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')"
 )
+#: How each script of ours begins; what the query gives goes into a variable, not to the output.
+_BEGINNING = PREAMBLE + UNHURRIED + " \\gset opsrunner_\n"
 
 _CODES: Sequence[Tuple[str, str]] = (
     (r"No space left|could not extend file|disk full|Disk quota", "space"),
@@ -106,6 +108,16 @@ def code_of(text: str) -> str:
     return "failed"
 
 
+_TEXTS = re.compile(r"'(?:[^']|'')*'?")
+_PASSWORD = re.compile(r"(?i)(passw\w*\W{1,3})'(?:[^']|'')*'?")
+
+
+def _without_texts(said: str) -> str:
+    """What a program said without the texts of the statement that failed: a password may be one of them."""
+    head, command_was, statement = said.partition("Command was:")
+    return _PASSWORD.sub(r"\1'***'", head) + command_was + _TEXTS.sub("'***'", statement)
+
+
 class Client:
     """A server as a backup's options name it."""
 
@@ -126,7 +138,7 @@ class Client:
 
     def error(self, error: StreamError, code: Optional[str] = None) -> EngineError:
         """A program's failure as the engine's."""
-        text = self.mask(str(error))
+        text = self.mask(_without_texts(str(error)))
         return EngineError(code or code_of(text), text)
 
     def command(self, program: str, *words: str, database: Optional[str] = None) -> Command:
@@ -145,12 +157,12 @@ class Client:
     def run(self, database: str, sql: str, hurried: bool = True) -> str:
         """Run a script and return what it prints; the first error ends it. ``hurried``: within the timeout."""
         limit = "SET statement_timeout = %d; SET lock_timeout = %d;\n" % (self.timeout * 1000, self.timeout * 1000) if hurried else ""
-        script = PREAMBLE + limit + sql.rstrip().rstrip(";") + ";\n"
+        script = _BEGINNING + limit + sql.rstrip().rstrip(";") + ";\n"
         try:
             told = run(
                 self.psql(database, "-v", "ON_ERROR_STOP=1"),
                 self.work.place,
-                script.encode(),
+                script.encode("utf-8", "surrogateescape"),
                 timeout=2 * self.timeout + 10 if hurried else None,
             )
         except StreamError as error:
@@ -196,7 +208,7 @@ class Client:
 
     def copy_out(self, database: str, query: str) -> Iterator[bytes]:
         """What a COPY ... TO STDOUT gives, in blocks. EngineError at its end when it did not come to it."""
-        return self.output(self.psql(database, "-v", "ON_ERROR_STOP=1"), (PREAMBLE + query + ";\n").encode())
+        return self.output(self.psql(database, "-v", "ON_ERROR_STOP=1"), (_BEGINNING + query + ";\n").encode("utf-8", "surrogateescape"))
 
     def output(self, what: Command, stdin: bytes = b"") -> Iterator[bytes]:
         """What a program prints, in blocks. EngineError at its end when it failed."""
@@ -264,8 +276,17 @@ class Session:
 
     def ask(self, statement: str) -> str:
         """Run one statement and return what it prints. EngineError with the server's message; the session goes on then."""
-        self.send(statement.encode() + b";\n")
+        self.send(statement.encode("utf-8", "surrogateescape") + b";\n")
         return self.answer()
+
+    def pour(self, blocks: Iterable[bytes]) -> None:
+        """Run a script, or a COPY with its rows. EngineError at the first error, which ends the session: rows of a COPY that
+        did not begin would be taken for statements."""
+        self.send(b"\\set ON_ERROR_STOP on\n")
+        for block in blocks:
+            self.send(block)
+        self.send(b"\n\\set ON_ERROR_STOP off\n")
+        self.answer()
 
     def answer(self) -> str:
         """What was printed since the last answer."""

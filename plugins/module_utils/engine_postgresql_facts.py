@@ -37,8 +37,17 @@ def _no_extension(catalog: str, alias: str) -> str:
 RELATIONS = (
     "SELECT n.nspname AS schema, c.relname AS name, c.oid::int8 AS oid, c.relkind::text AS kind, c.relispartition AS partition, "
     "pg_relation_size(c.oid) AS size FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-    "WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'i', 'I') AND c.relpersistence <> 't' AND %s AND %s ORDER BY 1, 2"
+    "WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'i', 'I') AND c.relpersistence <> 't' AND %s AND %s "
+    # No dump has an index that was never finished.
+    "AND NOT EXISTS (SELECT 1 FROM pg_index i WHERE i.indexrelid = c.oid AND c.relkind = 'i' AND NOT i.indisvalid) ORDER BY 1, 2"
     % (_USERS, _no_extension("pg_class", "c"))
+)
+
+#: Tables of extensions whose rows are dumped, as far as the extension's condition lets them.
+_SETTINGS = (
+    "SELECT n.nspname AS schema, c.relname AS name, k.condition FROM pg_extension e CROSS JOIN unnest(e.extconfig, e.extcondition) "
+    "AS k(oid, condition) JOIN pg_class c ON c.oid = k.oid JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE c.relkind = 'r' ORDER BY 1, 2"
 )
 
 #: Names of what is counted besides rows; each is a query of one number.
@@ -117,6 +126,15 @@ def counts(
         for relation in found:
             if relation.kind == "r" and (only is None or (relation.schema, relation.name) in only):
                 yield "rows." + relation.shown, session.number("SELECT count(*) FROM ONLY " + relation.sql)
+        if only is None:
+            for row in session.rows(_SETTINGS):
+                query = "SELECT count(*) FROM ONLY %s %s" % (qualified(row["schema"], row["name"]), row["condition"])
+                yield "rows." + shown(row["schema"], row["name"]), session.number(query)
+
+
+def of_extensions(session: Session) -> List[Tuple[str, str]]:
+    """Tables of extensions whose rows are dumped."""
+    return [(row["schema"], row["name"]) for row in session.rows(_SETTINGS)]
 
 
 def columns(session: Session, oid: int) -> List[str]:
@@ -222,6 +240,7 @@ def database(session: Session, name: str) -> Dict[str, Any]:
         "tablespace": one["tablespace"],
         "comment": one["comment"],
         "connections": row["datconnlimit"],
+        "template": row["datistemplate"],
         "privileges": privileges,
         "settings": settings,
         "bytes": one["bytes"],
@@ -278,6 +297,8 @@ def properties(database_facts: Mapping[str, Any], name: str) -> List[str]:
     """The statements that give a database what :func:`database` told, as far as no creation does."""
     target = quote(name)
     told = ["ALTER DATABASE %s CONNECTION LIMIT %d" % (target, database_facts.get("connections", -1))]
+    if database_facts.get("template"):
+        told.append("ALTER DATABASE %s IS_TEMPLATE true" % target)
     if database_facts.get("comment") is not None:
         told.append("COMMENT ON DATABASE %s IS %s" % (target, literal(database_facts["comment"])))
     privileges = database_facts.get("privileges")

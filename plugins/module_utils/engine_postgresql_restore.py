@@ -15,6 +15,7 @@ the swap. Foreign keys from and to them are taken away and made again in that tr
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -214,7 +215,10 @@ def check_content(artifact: Artifact, stored: Stored, work: Work) -> None:
 def take(session: Session, artifact: Artifact) -> Tuple[Dict[str, int], Dict[str, str]]:
     """Counts and samples of a restored database, by the names that the artifact's manifest has."""
     content = artifact.source.get("content", "whole")
-    counted = dict(facts.counts(session, rows=content != "schema"))
+    only = None
+    if content == "tables":
+        only = {(relation.schema, relation.name) for relation in facts.relations(session)}
+    counted = dict(facts.counts(session, only, rows=content != "schema"))
     return counted, facts.samples(session, artifact.samples) if artifact.samples else {}
 
 
@@ -285,7 +289,7 @@ def drop(client: Client, maintenance: str, name: str) -> None:
     if not found:
         return
     if found[0]["limit"] != -2:  # -2: a DROP that was cut off, nothing but another DROP is allowed
-        client.run(maintenance, "ALTER DATABASE %s ALLOW_CONNECTIONS false" % quote(name))
+        client.run(maintenance, "ALTER DATABASE %s ALLOW_CONNECTIONS false IS_TEMPLATE false" % quote(name))
     terminate(client, maintenance, name)
     client.run(maintenance, "DROP DATABASE IF EXISTS %s" % quote(name), hurried=False)
 
@@ -310,6 +314,8 @@ def _create_anywhere(client: Client, maintenance: str, like: Mapping[str, Any], 
 def load(client: Client, name: str, artifact: Artifact, stored: Stored, work: Work) -> None:
     """Restore an artifact into an empty database; the first error ends it. EngineError."""
     words = ["--exit-on-error", "--no-subscriptions"]
+    if "plpgsql" not in artifact.source.get("extensions", ("plpgsql",)):
+        client.run(name, "DROP EXTENSION IF EXISTS plpgsql")  # each new database has it
     with contextlib.ExitStack() as stack:
         unwanted = {"FK CONSTRAINT %s %s %s " % tuple(key) for key in artifact.source.get("open_keys") or ()}
         if unwanted:
@@ -581,6 +587,12 @@ class DatabaseRestorer(_Base):
             )
             for slot in slots:
                 self.work.warn("the replication slot %s stays with the data that is set aside" % slot["name"])
+        for name in self._subscriptions(self.target):
+            self.work.warn("the subscription %s is not restored, it and its slot stay with the data that is set aside: make it anew" % name)
+
+    def _subscriptions(self, database: str) -> List[str]:
+        query = "SELECT s.subname AS name FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = %s ORDER BY 1"
+        return [row["name"] for row in self.client.rows(self.maintenance, query % literal(database))]
 
     def stage(self) -> Mapping[str, int]:
         """The artifact in a database of another name, with owner, privileges and settings of the one it will stand for."""
@@ -658,6 +670,13 @@ class DatabaseRestorer(_Base):
         # A later restore may have set the restored one aside in its turn; what counts is that there is one.
         if self.target not in found and self.kept in found:
             raise EngineError("failed", "there is no database %s: %s is not dropped" % (self.target, self.kept))
+        subscriptions = self._subscriptions(self.kept)
+        if subscriptions:
+            raise EngineError(
+                "failed",
+                "%s has the subscription %s, which holds a slot on its publisher: allow connections to it (ALTER DATABASE), drop the "
+                "subscription, then discard again" % (self.kept, ", ".join(subscriptions)),
+            )
         drop(self.client, self.maintenance, self.kept)
         if self._swapped(found):
             self.client.run(self.maintenance, "ALTER DATABASE %s RESET %s" % (quote(self.target), _MARK))
@@ -718,8 +737,13 @@ def _tables(session: Session, names: Iterable[Tuple[str, str]]) -> Tuple[List[_T
         leaves = facts.with_partitions(session, relation.oid)
         oids = session.rows(
             "WITH RECURSIVE below AS (SELECT %d::oid AS oid UNION SELECT i.inhrelid FROM pg_inherits i JOIN below b ON b.oid = i.inhparent "
-            "JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relispartition) SELECT oid::int8 AS oid FROM below" % relation.oid
+            "JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relispartition) "
+            "SELECT b.oid::int8 AS oid, c.relname AS name, c.relkind::text AS kind FROM below b JOIN pg_class c ON c.oid = b.oid"
+            % relation.oid
         )
+        for row in oids:
+            if row["kind"] == "f":
+                raise EngineError("failed", "%s has the partition %s, whose rows another server keeps" % (relation.shown, row["name"]))
         found.append(_Table(name[0], name[1], relation.oid, relation.kind, tuple(row["oid"] for row in oids), tuple(leaves)))
     return found, missing
 
@@ -738,16 +762,20 @@ _FOREIGN = (
 
 @contextlib.contextmanager
 def _loose(session: Session, tables: Sequence[_Table]) -> Iterator[None]:
-    """Without foreign keys and triggers on the tables; the keys are made again, and so checked, at the end of the block."""
+    """Without foreign keys, triggers and rules on the tables; the keys are made again, and so checked, at the end of the block."""
     oids = _key_list(oid for table in tables for oid in table.oids)
     keys = session.rows(_FOREIGN % "k.conrelid IN (%s) OR k.confrelid IN (%s)" % (oids, oids))
-    triggers = session.rows(
-        "SELECT n.nspname AS schema, c.relname AS name, t.tgname AS trigger, t.tgenabled::text AS state FROM pg_trigger t "
-        "JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgrelid IN (%s) ORDER BY 1, 2, 3" % oids
+    reactions = session.rows(
+        "SELECT n.nspname AS schema, c.relname AS name, r.* FROM ("
+        "SELECT 'TRIGGER' AS what, tgrelid AS oid, tgname AS reaction, tgenabled::text AS state FROM pg_trigger "
+        "WHERE NOT tgisinternal UNION ALL "
+        "SELECT 'RULE', ev_class, rulename, ev_enabled::text FROM pg_rewrite WHERE rulename <> '_RETURN') r "
+        "JOIN pg_class c ON c.oid = r.oid JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE r.state <> 'D' AND r.oid IN (%s) ORDER BY 1, 2, what, reaction" % oids
     )
-    for trigger in triggers:
-        session.ask("ALTER TABLE ONLY %s DISABLE TRIGGER %s" % (qualified(trigger["schema"], trigger["name"]), quote(trigger["trigger"])))
+    for found in reactions:
+        name = qualified(found["schema"], found["name"])
+        session.ask("ALTER TABLE ONLY %s DISABLE %s %s" % (name, found["what"], quote(found["reaction"])))
     for key in keys:
         session.ask("ALTER TABLE %s DROP CONSTRAINT %s" % (qualified(key["schema"], key["name"]), quote(key["key"])))
     yield
@@ -756,10 +784,10 @@ def _loose(session: Session, tables: Sequence[_Table]) -> Iterator[None]:
         session.ask("ALTER TABLE %s ADD CONSTRAINT %s %s" % (name, quote(key["key"]), key["def"]))
         if key["comment"] is not None:
             session.ask("COMMENT ON CONSTRAINT %s ON %s IS %s" % (quote(key["key"]), name, literal(key["comment"])))
-    for trigger in triggers:
-        how = {"R": "REPLICA ", "A": "ALWAYS "}.get(trigger["state"], "")
-        name = qualified(trigger["schema"], trigger["name"])
-        session.ask("ALTER TABLE ONLY %s ENABLE %sTRIGGER %s" % (name, how, quote(trigger["trigger"])))
+    for found in reactions:
+        how = {"R": "REPLICA ", "A": "ALWAYS "}.get(found["state"], "")
+        name = qualified(found["schema"], found["name"])
+        session.ask("ALTER TABLE ONLY %s ENABLE %s%s %s" % (name, how, found["what"], quote(found["reaction"])))
 
 
 class TablesRestorer(_Base):
@@ -858,11 +886,8 @@ class TablesRestorer(_Base):
     def _copy(self, session: Session, source: _Table, table: _Table, names: Sequence[str]) -> None:
         listed = ", ".join(quote(name) for name in names)
         rows = self.client.copy_out(self.new, "COPY (SELECT %s FROM %s) TO STDOUT" % (listed, source.only))
-        session.send(("COPY %s%s FROM STDIN;\n" % (table.sql, " (%s)" % listed if names else "")).encode())
-        for block in rows:
-            session.send(block)
-        session.send(b"\\.\n")
-        session.answer()
+        into = "COPY %s%s FROM STDIN;\n" % (table.sql, " (%s)" % listed if names else "")
+        session.pour(itertools.chain([into.encode("utf-8", "surrogateescape")], rows, [b"\\.\n"]))
 
     def _make(self, session: Session, missing: Sequence[Tuple[str, str]]) -> None:
         """Make tables that are gone, with their rows, indexes, keys, triggers and privileges, as the stage has them."""
@@ -872,10 +897,7 @@ class TablesRestorer(_Base):
         for table in found:
             every |= set(table.leaves)
         words = ["-t" + qualified(*name) for name in sorted(every)]
-        for block in self.client.output(self.client.command("pg_dump", "--no-subscriptions", *words, database=self.new)):
-            session.send(block)
-        session.send(b"\n")
-        session.answer()
+        session.pour(self.client.output(self.client.command("pg_dump", "--no-subscriptions", *words, database=self.new)))
         session.ask("SET search_path = pg_catalog")
         for at, name in enumerate(missing):
             self._note(session, 10000 + at, name, True, ())
@@ -926,6 +948,10 @@ class TablesRestorer(_Base):
                     if row["columns"]:
                         into = "INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s"
                         session.ask(into % (table.sql, listed, listed, self._aside("rows_%d" % row["at"])))
+                    numbers = [session.number("SELECT count(*) FROM " + name) for name in (self._aside("rows_%d" % row["at"]), table.only)]
+                    if numbers[0] != numbers[1]:
+                        told = (shown(table.schema, table.name), numbers[1], numbers[0])
+                        raise EngineError("differs", "%s would have %d rows, %d were set aside" % told)
             session.ask("DROP SCHEMA %s CASCADE" % quote(self.kept))
             session.ask("COMMIT")
 

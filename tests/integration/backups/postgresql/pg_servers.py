@@ -161,11 +161,11 @@ def make_set(spec: Mapping[str, Any], folder: Path, work: Work | None = None, me
     return Made(artifact, Stored(str(path)), spec)
 
 
-def restore(made: Made, ident: str, folder: Path, part: tuple[str, ...] = (), target: str | None = None, spec: Any = None) -> Any:
+def restore(made: Made, ident: str, folder: Path, part: tuple[str, ...] = (), target: str | None = None, work: Work | None = None) -> Any:
     """The restorer of an artifact, as a context."""
     folder.mkdir(parents=True, exist_ok=True)
     request = Request(ident, part, target)
-    return PostgresqlEngine().restorer(spec or made.spec, made.artifact, made.stored, request, Work(str(folder)))
+    return PostgresqlEngine().restorer(made.spec, made.artifact, made.stored, request, work or Work(str(folder)))
 
 
 AWKWARD = (HERE / "awkward.sql").read_text(encoding="utf-8")

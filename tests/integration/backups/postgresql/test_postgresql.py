@@ -441,6 +441,150 @@ def test_a_restore_killed_at_any_moment_is_taken_back(server: Server, tmp_path: 
         assert not [found for found in server.databases() if "opsrunner" in found]
 
 
+def test_rules_do_not_take_the_rows_that_come_back(server: Server, tmp_path: Path) -> None:
+    name = server.make("rules")
+    server.sql(
+        name,
+        "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE log (id int); INSERT INTO t SELECT generate_series(1, 10);"
+        "CREATE RULE elsewhere AS ON INSERT TO t DO INSTEAD INSERT INTO log VALUES (NEW.id);"
+        "CREATE RULE never AS ON DELETE TO t DO ALSO INSERT INTO log VALUES (0); ALTER TABLE t DISABLE RULE never",
+    )
+    made = make_set(server.spec(name), tmp_path / "set")
+    server.sql(name, "ALTER TABLE t DISABLE RULE elsewhere; DELETE FROM t WHERE id > 5; ALTER TABLE t ENABLE REPLICA RULE elsewhere")
+    before = server.text(name)
+    with restore(made, "r1", tmp_path / "work", ("t",)) as restorer:
+        restorer.stage()
+        restorer.swap()
+        assert restorer.count() == {"rows.public.t": 10}
+        restorer.unswap()
+        assert server.text(name) == before
+        restorer.unstage()
+
+
+def test_rows_are_never_run_as_statements(server: Server, tmp_path: Path) -> None:
+    name = server.make("rows")
+    server.sql(
+        name,
+        "CREATE TYPE mood AS ENUM ('a'); CREATE TABLE t (words text, state mood); INSERT INTO t VALUES ('ROLLBACK; CREATE TABLE public.evil (); --', 'a')",
+    )
+    made = make_set(server.spec(name), tmp_path / "set")
+    server.sql(name, "DROP TABLE t; DROP TYPE mood")  # so that neither the table nor its COPY can be made
+    before = server.text(name)
+    with restore(made, "r1", tmp_path / "work", ("t",)) as restorer:
+        restorer.stage()
+        with pytest.raises(EngineError, match=r'type "public\.mood" does not exist'):
+            restorer.swap()
+        restorer.unswap()
+        restorer.unstage()
+    assert server.text(name) == before
+
+
+def test_what_is_in_no_dump_or_came_with_an_extension_is_no_difference(server: Server, tmp_path: Path) -> None:
+    name = server.make("uneven")
+    server.sql(
+        name, "CREATE TABLE twice (id int); INSERT INTO twice VALUES (1), (1); CREATE MATERIALIZED VIEW unfilled AS SELECT 1 WITH NO DATA"
+    )
+    server.sql(name, "CREATE UNIQUE INDEX CONCURRENTLY unfinished ON twice (id)", check=False)
+    server.sql(name, "CREATE EXTENSION amcheck; DROP EXTENSION plpgsql; ALTER DATABASE uneven SET statement_timeout = '20ms'")
+    made = make_set(server.spec(name), tmp_path / "set")
+    warned: list[str] = []
+    assert ENGINE.integrity(made.spec, Work(str(tmp_path), warn=warned.append)).ok
+    assert warned == ["the index public.unfinished is not valid and is in no dump: drop it or make it anew"]
+    drilled = ENGINE.drill(made.spec, made.artifact, made.stored, Work(str(tmp_path)))
+    assert drilled.counts == made.artifact.counts
+    server.sql("postgres", "ALTER DATABASE uneven IS_TEMPLATE true")
+    server.sql(name, "SET statement_timeout = 0; CREATE TABLE wide AS SELECT g, md5(g::text) AS t FROM generate_series(1, 60000) g")
+    made = make_set(server.spec(name), tmp_path / "set")
+    with restore(made, "u1", tmp_path / "work") as restorer:
+        restorer.check()
+        assert restorer.stage() == made.artifact.counts
+        restorer.swap()
+        restorer.finish()
+        assert server.sql("postgres", "SELECT datistemplate FROM pg_database WHERE datname = 'uneven'") == "t"
+        restorer.discard()
+    # An extension's own table: the rows that its condition names are dumped.
+    server.sql(
+        name,
+        "CREATE TABLE config (id int); INSERT INTO config VALUES (1), (2); ALTER EXTENSION amcheck ADD TABLE config;"
+        "UPDATE pg_extension SET extconfig = ARRAY['config'::regclass::oid], extcondition = ARRAY['WHERE id > 1'] WHERE extname = 'amcheck'",
+    )
+    made = make_set(server.spec(name), tmp_path / "set")
+    assert made.artifact.counts["rows.public.config"] == 1
+    ENGINE.read_through(made.artifact, made.stored, Work(str(tmp_path)))
+    tables = make_set(server.spec(name, tables=["wide"]), tmp_path / "tables")
+    assert "rows.public.config" not in tables.artifact.counts
+    ENGINE.read_through(tables.artifact, tables.stored, Work(str(tmp_path)))
+    server.sql("postgres", "ALTER DATABASE uneven IS_TEMPLATE false; DROP DATABASE uneven")
+
+
+def test_another_servers_rows_passwords_and_subscriptions(server: Server, tmp_path: Path) -> None:
+    far, near = server.make("far"), server.make("near")
+    server.sql(far, "CREATE TABLE p2 (id int); INSERT INTO p2 VALUES (20)")
+    server.sql(
+        near,
+        f"CREATE EXTENSION postgres_fdw; CREATE SERVER away FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '{server.folder}', port '{server.port}', dbname 'far');"
+        "CREATE USER MAPPING FOR postgres SERVER away OPTIONS (user 'postgres', password 'geheim; 1', password_required 'false'); CREATE TABLE p (id int) PARTITION BY RANGE (id);"
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10); CREATE FOREIGN TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (30) SERVER away; INSERT INTO p VALUES (1);"
+        "CREATE SUBSCRIPTION sub CONNECTION 'host=/nowhere' PUBLICATION p WITH (connect = false)",
+    )
+    warned: list[str] = []
+    made = make_set(server.spec(near), tmp_path / "set", Work(str(tmp_path), warn=warned.append))
+    assert warned == ["the dump has the password of a user mapping of away and is not encrypted"]
+    assert ENGINE.drill(made.spec, made.artifact, made.stored, Work(str(tmp_path))).counts == made.artifact.counts
+    with restore(made, "o1", tmp_path / "work", ("p",)) as restorer:
+        with pytest.raises(EngineError, match="p2, whose rows another server keeps"):
+            restorer.stage()
+        restorer.unstage()
+    assert server.sql(far, "SELECT count(*) FROM p2") == "1"
+    warned.clear()
+    with restore(made, "o2", tmp_path / "work", work=Work(str(tmp_path), warn=warned.append)) as restorer:
+        restorer.check()
+        assert any("the subscription sub is not restored" in text for text in warned)
+        restorer.stage()
+        restorer.swap()
+        with pytest.raises(EngineError, match="has the subscription sub, which holds a slot"):
+            restorer.discard()
+        restorer.unswap()
+        restorer.unstage()
+    server.sql(
+        near,
+        "ALTER SUBSCRIPTION sub SET (slot_name = NONE); DROP SUBSCRIPTION sub; CREATE ROLE mapped; CREATE USER MAPPING FOR mapped SERVER away OPTIONS (password 'geheim; 1')",
+    )
+    made = make_set(server.spec(near), tmp_path / "set")
+    server.sql(near, "DROP USER MAPPING FOR mapped SERVER away; DROP ROLE mapped")
+    with pytest.raises(EngineError, match="mapped") as told:
+        ENGINE.drill(made.spec, made.artifact._replace(source={**made.artifact.source, "roles": []}), made.stored, Work(str(tmp_path)))
+    assert "geheim" not in str(told.value)
+    server.sql("postgres", "DROP DATABASE near; DROP DATABASE far")
+
+
+def test_a_user_who_may_not_see_all_rows_makes_no_dump_and_is_told_why(server: Server, tmp_path: Path) -> None:
+    name = server.make("guarded")
+    server.sql(
+        name, "CREATE TABLE t (id int); ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE ROLE weak LOGIN; GRANT pg_read_all_data TO weak"
+    )
+    with pytest.raises(EngineError, match="row-level security policy"):
+        make_set(server.spec(name, user="weak"), tmp_path / "set")
+    ENGINE.reach(server.spec(name, user="weak"), Work(str(tmp_path)))
+    with pytest.raises(EngineError, match='database "nowhere" does not exist'):
+        ENGINE.reach(server.spec("nowhere"), Work(str(tmp_path)))
+    server.sql("postgres", "DROP DATABASE guarded; DROP ROLE weak")
+
+
+def test_bytes_without_an_encoding(server: Server, tmp_path: Path) -> None:
+    server.sql("postgres", "CREATE DATABASE bytes TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")
+    server.sql("bytes", "CREATE TABLE t (id int, data text); INSERT INTO t VALUES (1, E'\\xff\\xfe'), (2, E'gr\\xf6\\xdfe')")
+    made = make_set(server.spec("bytes"), tmp_path / "set")
+    ENGINE.read_through(made.artifact, made.stored, Work(str(tmp_path)))
+    assert ENGINE.drill(made.spec, made.artifact, made.stored, Work(str(tmp_path))).counts == made.artifact.counts
+    with restore(made, "b1", tmp_path / "work") as restorer:
+        restorer.stage()
+        restorer.swap()
+        restorer.discard()
+    assert server.sql("bytes", "SELECT encode(convert_to(data, 'SQL_ASCII'), 'hex') FROM t ORDER BY id").split() == ["fffe", "6772f6df65"]
+    server.sql("postgres", "DROP DATABASE bytes")
+
+
 def test_clients_that_hold_connections_do_not_stop_a_restore(server: Server, tmp_path: Path) -> None:
     name = _small(server)
     made = make_set(server.spec(name), tmp_path / "set")
