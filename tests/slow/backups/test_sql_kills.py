@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
+sys.path.append(str(ROOT / "tests/integration/backups"))
+from programs import leave_out  # noqa: E402
 
 
 @pytest.mark.parametrize("engine", ["postgresql", "mysql"])
@@ -20,5 +22,5 @@ def test_a_restore_killed_at_any_of_many_moments_is_taken_back(engine: str) -> N
     argv = [sys.executable, "-m", "pytest", f"tests/integration/backups/{engine}", "-q", "-n0", "-k", "killed_at_any_moment"]
     done = subprocess.run(argv, cwd=ROOT, env={**os.environ, "OPSRUNNER_KILLS": "60"}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
-    if "2 passed" not in done.stdout:
-        pytest.skip(f"no server of {engine} on this host")
+    if "2 passed" not in done.stdout:  # without STRICT the server's own tests are left out
+        leave_out(f"no server of {engine} on this host")
