@@ -32,13 +32,15 @@ class LeaseError(Exception):
 
 
 class Lease(NamedTuple):
-    """``holder``: the run that has it; ``since``, ``until``: seconds since the epoch on the clock of the lease's host."""
+    """``holder``: the run that has it; ``since``, ``until``: seconds since the epoch on the clock of the lease's host; ``process``:
+    of the holder, as its controller tells it, empty where it does not."""
 
     system: str
     holder: str
     purpose: str
     since: float
     until: float
+    process: str = ""
 
 
 class Taken(NamedTuple):
@@ -64,18 +66,29 @@ def look(folder: str, system: str, now: float) -> Optional[Lease]:
 
 
 def take(
-    folder: str, system: str, holder: str, purpose: str, seconds: float, now: float, take_over: bool = False, change: bool = True
+    folder: str,
+    system: str,
+    holder: str,
+    purpose: str,
+    seconds: float,
+    now: float,
+    take_over: bool = False,
+    change: bool = True,
+    process: str = "",
+    dead: str = "",
 ) -> Taken:
-    """Take the lease for ``seconds`` from now, or renew it; ``take_over``: also when another holds it.
+    """Take the lease for ``seconds`` from now, or renew it; ``take_over``: also when another holds it; ``dead``: also when that
+    one's process is this, of which its controller knows that it is gone.
 
     ``change`` False: only tell whether it could be had. LeaseError ``held`` names who has it.
     """
     if not 0 < seconds <= LONGEST:
         raise LeaseError("failed", "a lease is for more than 0 seconds and at most %d days" % (LONGEST / 86400))
+    wanted = Lease(system, holder, purpose, now, now + seconds, process)
     if not change:
-        return _decide(_read(_path(folder, system), system), system, holder, purpose, seconds, now, take_over)
+        return _decide(_read(_path(folder, system), system), wanted, now, take_over, dead)
     with _locked(folder, system):
-        taken = _decide(_read(_path(folder, system), system), system, holder, purpose, seconds, now, take_over)
+        taken = _decide(_read(_path(folder, system), system), wanted, now, take_over, dead)
         _write(_path(folder, system), taken.lease)
     return taken
 
@@ -119,14 +132,13 @@ def told(lease: Lease) -> str:
     )
 
 
-def _decide(found: Optional[Lease], system: str, holder: str, purpose: str, seconds: float, now: float, take_over: bool) -> Taken:
-    lease = Lease(system, holder, purpose, now, now + seconds)
+def _decide(found: Optional[Lease], lease: Lease, now: float, take_over: bool, dead: str) -> Taken:
     if found is None or not _holds(found, now):
         return Taken(lease)
-    if found.holder == holder:
+    if found.holder == lease.holder:
         return Taken(lease._replace(since=found.since), None, True)
-    if not take_over:
-        raise LeaseError("held", "%s is in the hands of %s" % (system, told(found)), found)
+    if not take_over and not (dead and found.process == dead):
+        raise LeaseError("held", "%s is in the hands of %s" % (lease.system, told(found)), found)
     return Taken(lease, found)
 
 
@@ -175,12 +187,13 @@ def _read(path: str, system: str) -> Optional[Lease]:
     try:
         with open(path, "rb") as file:
             value = json.loads(file.read(_SIZE_LIMIT).decode("utf-8"))
-        return Lease(system, str(value["holder"]), str(value["purpose"]), float(value["since"]), float(value["until"]))
+        process = str(value.get("process") or "")
+        return Lease(system, str(value["holder"]), str(value["purpose"]), float(value["since"]), float(value["until"]), process)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise LeaseError("failed", "%s cannot be read: %s" % (path, error.strerror or error)) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise LeaseError("failed", "%s is no lease: look at it, and remove it when no run is under way" % path) from None
 
 

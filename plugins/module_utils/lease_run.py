@@ -17,7 +17,7 @@ ACTIONS = ("take", "renew", "release", "look")
 
 
 class Wanted(NamedTuple):
-    """What is to be done with the lease of a system."""
+    """What is to be done with the lease of a system. ``process``: of the holder; ``dead``: one that is gone, see :func:`lease.take`."""
 
     action: str
     system: str
@@ -25,6 +25,8 @@ class Wanted(NamedTuple):
     purpose: str
     seconds: float
     take_over: bool
+    process: str = ""
+    dead: str = ""
 
 
 class Done(NamedTuple):
@@ -53,6 +55,8 @@ def parse(options: Mapping[str, Any]) -> Wanted:
         purpose,
         seconds,
         read.boolean(options.get("take_over", False), "take_over"),
+        str(options.get("process") or ""),
+        str(options.get("dead") or ""),
     )
 
 
@@ -61,7 +65,8 @@ def run(wanted: Wanted, folder: str, now: float, check_mode: bool = False) -> Do
     try:
         return _run(wanted, folder, now, not check_mode)
     except LeaseError as error:
-        text = message("system.lease." + error.code, system=wanted.system, reason=str(error))
+        again = {"command": "lease_take_over"} if error.code == "held" else {}
+        text = message("system.lease." + error.code, system=wanted.system, reason=str(error), **again)
         failed = None if wanted.action == "release" else str(error)  # the change was made: what is left is to tell it
         return Done(_found("critical", text), False, lease=error.lease, failed=failed)
     except OSError as error:
@@ -82,12 +87,15 @@ def _run(wanted: Wanted, folder: str, now: float, change: bool) -> Done:
     if wanted.action == "renew" and change:
         renewed = lease.renew(folder, system, holder, wanted.seconds, now)
         return Done(_found("ok", message("system.lease.taken", **shown(renewed))), True, True, renewed)
-    taken = lease.take(folder, system, holder, wanted.purpose, wanted.seconds, now, wanted.take_over, change)
+    taken = lease.take(folder, system, holder, wanted.purpose, wanted.seconds, now, wanted.take_over, change, wanted.process, wanted.dead)
+    if not change:
+        return Done(_found("ok", message("system.lease.would", **shown(taken.lease))), True, not taken.renewed, taken.lease)
+    if taken.before is not None and wanted.dead and taken.before.process == wanted.dead:
+        text = message("system.lease.after", before=taken.before.holder, **shown(taken.lease))
+        return Done(_found("ok", text), True, True, taken.lease)
     if taken.before is not None:
         text = message("system.lease.over", before=taken.before.holder, **shown(taken.lease))
         return Done(_found("warning", text), True, True, taken.lease)
-    if not change:
-        return Done(_found("ok", message("system.lease.would", **shown(taken.lease))), True, not taken.renewed, taken.lease)
     return Done(_found("ok", message("system.lease.taken", **shown(taken.lease))), True, True, taken.lease)
 
 

@@ -14,6 +14,7 @@ description:
   - A lease is a file on one host with holder, purpose and end time. It is read and written under a lock, and ends by itself.
   - Delegate the task to the host that keeps the leases. The end is judged by that host's clock alone.
   - Fails when another run holds the lease, unless O(take_over) says to take it over; only its holder can renew it or give it back.
+  - Is taken over by itself from a run that was started on this controller since it booted and whose process is gone. It is told so.
 author:
   - opsrunner maintainers (@opsrunner)
 extends_documentation_fragment:
@@ -45,6 +46,17 @@ options:
     description: Take it also from another run that holds it. That run is not stopped.
     type: bool
     default: false
+  again:
+    description: Options of the command to be told to somebody who has to take it over by hand. Used by the action plugin.
+    type: list
+    elements: str
+    default: []
+  process:
+    description: Set by the action plugin.
+    type: str
+  dead:
+    description: Set by the action plugin.
+    type: str
   folder:
     description:
       - Folder of the leases; V(/var/lib/opsrunner/leases) for root, else C(opsrunner/leases) below the user's state folder.
@@ -106,6 +118,9 @@ def main() -> None:
             "purpose": {"type": "str", "default": "a change"},
             "duration": {"type": "str", "default": "2h"},
             "take_over": {"type": "bool", "default": False},
+            "again": {"type": "list", "elements": "str", "default": []},
+            "process": {"type": "str"},
+            "dead": {"type": "str"},
             "folder": {"type": "path"},
         },
         supports_check_mode=True,
@@ -117,7 +132,7 @@ def main() -> None:
     done = lease_run.run(wanted, module.params["folder"] or lease.default_folder(), time.time(), module.check_mode)
     told = {"changed": done.changed, "findings": [done.found] if done.found else [], "held": done.held}
     if done.lease is not None:
-        told["lease"] = lease_run.shown(done.lease)
+        told["lease"] = dict(lease_run.shown(done.lease), process=done.lease.process)
     if done.failed is not None:
         module.fail_json(msg=done.failed, **told)
     module.exit_json(**told)

@@ -73,6 +73,25 @@ def test_taking_it_over_is_asked_for(folder):
     assert raised.value.code == "lost"
 
 
+def test_it_is_taken_from_the_process_that_is_gone_and_from_no_other(folder):
+    lease.take(folder, "shop", "ada", "restore", 60, NOW, process="boot/1/2/3")
+    for dead in ("", "boot/1/2/4"):
+        with pytest.raises(LeaseError, match="ada") as raised:
+            lease.take(folder, "shop", "bob", "restore", 60, NOW + 1, dead=dead)
+        assert raised.value.lease.process == "boot/1/2/3"
+    taken = lease.take(folder, "shop", "bob", "restore", 60, NOW + 1, process="boot/1/5/6", dead="boot/1/2/3")
+    assert taken.before.holder == "ada"
+    with pytest.raises(LeaseError, match="bob"):  # of two that know it the first has it
+        lease.take(folder, "shop", "eve", "restore", 60, NOW + 1, dead="boot/1/2/3")
+    assert lease.renew(folder, "shop", "bob", 60, NOW + 2).process == "boot/1/5/6"
+
+
+def test_a_lease_that_tells_no_process_is_taken_from_nobody(folder):
+    lease.take(folder, "shop", "ada", "restore", 60, NOW)
+    with pytest.raises(LeaseError):
+        lease.take(folder, "shop", "bob", "restore", 60, NOW + 1, dead="")
+
+
 def test_check_mode_writes_nothing(folder):
     assert lease.take(folder, "shop", "ada", "restore", 60, NOW, change=False).lease.holder == "ada"
     assert not lease.release(folder, "shop", "ada", NOW, change=False)
@@ -183,11 +202,16 @@ def test_the_findings(folder):
     other = run(holder="bob")
     assert (other.found["status"], other.found["message"], other.held) == ("critical", "system.lease.held", False) and other.failed
     assert run(action="look").found["message"] == "system.lease.seen"
+    would = run(holder="bob", take_over=True, check_mode=True)
+    assert would.found["message"] == "system.lease.would" and run(action="look").lease.holder == "ada"
     over = run(holder="bob", take_over=True)
     assert (over.found["status"], over.held) == ("warning", True)
     lost = run(action="release")
     assert lost.found["message"] == "system.lease.lost" and lost.failed is None
     assert run(action="release", holder="bob").found is None
+    run(process="b/1/2/3")
+    after = run(holder="bob", dead="b/1/2/3")
+    assert (after.found["status"], after.found["message"], after.held) == ("ok", "system.lease.after", True)
 
 
 def test_a_folder_that_cannot_be_written_is_a_refusal(tmp_path):
