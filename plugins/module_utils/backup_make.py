@@ -463,9 +463,21 @@ class _Job:
         wrong = backup_manifest.check_files(manifest, path)
         if wrong:
             raise _UnmadeError(self.text("artifact", artifact=wrong[0].file, reason="%s %s" % (wrong[0].code, wrong[0].detail)))
-        backup_sets.write_synced(os.path.join(path, backup_manifest.MANIFEST), backup_manifest.to_json(manifest).encode("utf-8"))
+        backup_sets.write_synced(os.path.join(path, backup_manifest.MANIFEST), self._manifest(manifest))
         self.artifacts = [self._told(plan, written[plan.name].file, written[plan.name]) for plan in plans]
         return manifest
+
+    def _manifest(self, manifest: Manifest) -> bytes:
+        """The manifest's bytes, which can be read back: a set without one is none."""
+        try:
+            data = backup_manifest.to_json(manifest).encode("utf-8")
+            backup_manifest.parse(data)
+        except (ValueError, backup_manifest.ManifestError) as error:
+            raise _UnmadeError(self.text("artifact", artifact=backup_manifest.MANIFEST, reason=str(error))) from None
+        if len(data) > backup_manifest.SIZE_LIMIT:
+            reason = "it has %d bytes, and is read to %d" % (len(data), backup_manifest.SIZE_LIMIT)
+            raise _UnmadeError(self.text("artifact", artifact=backup_manifest.MANIFEST, reason=reason))
+        return data
 
     def _failure(self, plan: ArtifactPlan, error: BaseException) -> _UnmadeError:
         known = isinstance(error, (EngineError, backup_stream.StreamError, OSError))

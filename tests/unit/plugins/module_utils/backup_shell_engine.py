@@ -36,6 +36,8 @@ class ShellEngine(Engine):
         def finish():
             if not spec.get("whole", True):
                 raise EngineError("failed", "the dump ends before its end")
+            if "told" in spec:
+                return spec["told"]
             return Told({"rows.a": 2, "rows.b": 3, "files": 1}, {"a": "ff"}, {"database": "shop"}, "sh", "1.0", "2.0")
 
         source = spec["blocks"] if "blocks" in spec else command("sh", "-c", spec["script"])

@@ -29,6 +29,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     backup_stream,
     restore_journal,
 )
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Told
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Limits
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 
@@ -157,6 +158,24 @@ def test_a_dump_that_fails_makes_no_set(tmp_path, spec, reason, compression, tap
     assert (tmp_path / NAME / "manifest.json").read_bytes() == before
     _verifies(tmp_path / NAME)
     assert len(backup_ledger.read(str(tmp_path)).entries) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Told({}, tool_version=""), "tool_version"),
+        (Told({"rows": -1}), "counts.rows"),
+        (Told({}, source={"path": "\udcff"}), "surrogates not allowed"),
+        (Told({"rows.%d" % table: 1 for table in range(10)}, source={"names": "x" * (16 << 20)}), "bytes, and is read to"),
+    ],
+    ids=["an empty text", "a count below nothing", "a name that is no text", "more than is read"],
+)
+def test_a_set_whose_manifest_could_not_be_read_is_none(tmp_path, answer, reason):
+    """It would be found when it is needed."""
+    made = _one(backup(tmp_path, artifacts={"db": {"script": "echo data", "told": answer}}))
+    assert (made.set, made.found["status"]) == (None, "critical")
+    assert reason in told(made.found)
+    assert _names(tmp_path) == []
 
 
 def test_blocks_that_end_in_an_error_make_no_set(tmp_path):
