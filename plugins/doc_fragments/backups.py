@@ -173,6 +173,12 @@ options:
           ca_file:
             description: Certificates that the server's is checked with.
             type: path
+          cert_file:
+            description: For Redis and MongoDB, the certificate that the server checks; for MongoDB with its key in the same file.
+            type: path
+          key_file:
+            description: For Redis, the key of O(backups[].artifacts[].cert_file).
+            type: path
           run_as:
             description: User of the host that the engine's programs run as, such as V(postgres).
             type: str

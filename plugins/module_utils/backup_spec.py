@@ -35,6 +35,8 @@ _ARTIFACT: Dict[str, Any] = {
     "password": {"type": "str", "no_log": True},
     "auth_database": {"type": "str"},
     "ca_file": {"type": "path"},
+    "cert_file": {"type": "path"},
+    "key_file": {"type": "path"},
     "run_as": {"type": "str"},
     "unit": {"type": "str"},
     "repository": {"type": "str"},

@@ -68,6 +68,7 @@ class MongodbEngine(Engine):
         "password": read.password,
         "auth_database": database_name,
         "ca_file": read.absolute,
+        "cert_file": read.absolute,
         "timeout": read.duration,
     }
     required = ("database",)
@@ -77,6 +78,8 @@ class MongodbEngine(Engine):
         for one, other in (("user", "password"), ("password", "user")):
             if item.get(one) and not item.get(other):
                 raise OptionError("%s.%s" % (path, other), "is needed with %s" % one)
+        if item.get("cert_file") and not item.get("ca_file"):
+            raise OptionError(path + ".ca_file", "is needed with cert_file")
         for at, name in enumerate(item.get("collections", ())):
             if name.startswith((PREFIX, "system.")) or "$" in name:
                 raise OptionError("%s.collections[%d]" % (path, at), "%r is no collection that can be backed up" % name)
@@ -346,6 +349,7 @@ def _address(spec: Mapping[str, Any]) -> Address:
         spec.get("auth_database") or "admin",
         spec.get("ca_file"),
         spec.get("timeout") or 30.0,
+        spec.get("cert_file"),
     )
 
 
@@ -406,6 +410,8 @@ def _tool(program: str, spec: Mapping[str, Any], config: Optional[str], *words: 
         options.append("--config=%s" % config)
     if address.ca_file:
         options += ["--ssl", "--sslCAFile=%s" % address.ca_file]
+    if address.cert_file:
+        options.append("--sslPEMKeyFile=%s" % address.cert_file)
     return Command((program, *options, *words))
 
 

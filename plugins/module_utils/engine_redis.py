@@ -32,9 +32,10 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine im
     Told,
     Work,
     opened,
+    own_ident,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Command, command
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Command, command
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.rdb_walk import RdbError, Sample, Walker, readable_by
 from ansible_collections.opsrunner.runbook.plugins.module_utils.redis_client import Address, Client, RedisError, connected
@@ -58,6 +59,8 @@ class RedisEngine(Engine):
         "user": read.text,
         "password": read.password,
         "ca_file": read.absolute,
+        "cert_file": read.absolute,
+        "key_file": read.absolute,
         "unit": read.name,
         "timeout": read.duration,
     }
@@ -68,19 +71,22 @@ class RedisEngine(Engine):
             raise OptionError(path + ".socket", "excludes host and port")
         if item.get("socket") and item.get("ca_file"):
             raise OptionError(path + ".ca_file", "a socket has no certificate")
+        for one, other in (("cert_file", "ca_file"), ("cert_file", "key_file"), ("key_file", "cert_file")):
+            if item.get(one) and not item.get(other):
+                raise OptionError("%s.%s" % (path, other), "is needed with %s" % one)
         if item.get("user") and not item.get("password"):
             raise OptionError(path + ".user", "needs a password")
         return dict(item)
 
     def reach(self, spec: Mapping[str, Any], work: Work) -> None:
         """Whether the server answers and lets us in. EngineError."""
-        with _told(), connected(_address(spec)) as client:
-            client.ask("PING")
+        with _told(), connected(_address(spec, work)) as client:
+            client.info("server")
 
     @contextlib.contextmanager
     def dump(self, spec: Mapping[str, Any], work: Work) -> Iterator[Dump]:
         """The RDB file that a replica would be given."""
-        with _told(), connected(_address(spec)) as client:
+        with _told(), connected(_address(spec, work)) as client:
             version = client.info("server").get("redis_version", "")
             walker = Walker()
 
@@ -158,6 +164,8 @@ class RedisEngine(Engine):
             )
         if request.target is not None:
             raise EngineError("failed", "a Redis dump is restored to the server of the backup; for another one give its address and unit")
+        if work.place is not HOST:
+            raise EngineError("failed", "the files of a Redis server are exchanged on its own host only")
         if not spec.get("unit"):
             raise EngineError("failed", "the server is stopped for a restore: say its unit")
         return opened(RedisRestorer(spec, artifact, stored, request, work))
@@ -165,16 +173,21 @@ class RedisEngine(Engine):
     def integrity(self, spec: Mapping[str, Any], work: Work) -> Found:
         """What the server says of its own files, and a walk through its RDB file where that is on this host. EngineError."""
         problems: List[str] = []
-        with _told(), connected(_address(spec)) as client:
+        with _told(), connected(_address(spec, work)) as client:
             told = client.info("persistence")
             states = ("rdb_last_bgsave_status", "aof_last_bgrewrite_status", "aof_last_write_status")
             problems += ["%s is %s" % (name, told[name]) for name in states if told.get(name, "ok") != "ok"]
             counts = {"keys": sum(found["keys"] for found in client.sizes().values())}
-            last = float(told["rdb_last_save_time"]) if told.get("rdb_last_save_time", "").isdigit() else None
+            # What was changed since the last save was changed nobody knows when.
+            saved = told.get("rdb_changes_since_last_save") == "0" and told.get("rdb_last_save_time", "").isdigit()
+            last = float(told["rdb_last_save_time"]) if saved else None
             try:
+                about = client.info("server")
                 facts = _ask_facts(client)
             except EngineError:
                 return Found(not problems, problems, counts, last)
+        if work.place is not HOST or not _is_here(about, facts.folder):
+            return Found(not problems, problems, counts, last)  # a file of this path is another server's
         path = os.path.join(facts.folder, facts.file)
         try:
             with open(path, "rb") as file:
@@ -184,7 +197,10 @@ class RedisEngine(Engine):
         except OSError:
             pass  # never saved, or another host's
         except RdbError as error:
-            problems.append("%s: %s" % (path, error))
+            if error.code == "version":
+                work.warn("%s was not looked at: %s" % (path, error))
+            else:
+                problems.append("%s: %s" % (path, error))
         return Found(not problems, problems, counts, last)
 
     def salvage(self, spec: Mapping[str, Any], folder: str, work: Work) -> List[str]:
@@ -209,7 +225,7 @@ class _Facts(NamedTuple):
 
 
 class RedisRestorer(Restorer):
-    """A restore by exchanging files in the server's folder::
+    """A restore by exchanging files in the server's folder; the ident is the artifact's own::
 
     <dir>/opsrunner-<ident>.new      the staged files, by the names they will have
     <dir>/opsrunner-<ident>.aside    the present ones, and ``state``: which there were
@@ -220,9 +236,9 @@ class RedisRestorer(Restorer):
     def __init__(self, spec: Mapping[str, Any], artifact: Artifact, stored: Stored, request: Request, work: Work) -> None:
         self.units = (spec["unit"],)
         self._spec, self._artifact, self._stored, self._work = spec, artifact, stored, work
-        self._ident = request.ident
+        self._ident = own_ident(request, artifact)
         root = os.path.dirname(os.path.dirname(os.path.abspath(stored.path)))
-        self._notes = os.path.join(root, ".opsrunner-%s-redis" % request.ident)
+        self._notes = os.path.join(root, ".opsrunner-%s-redis" % self._ident)
         self._walker: Optional[Walker] = None
 
     def needs(self) -> List[Tuple[str, int]]:
@@ -232,14 +248,22 @@ class RedisRestorer(Restorer):
 
     def check(self) -> None:
         """The server is up, on this host, no replica, and not too old. EngineError."""
-        with _told(), connected(_address(self._spec)) as client:
+        with _told(), connected(_address(self._spec, self._work)) as client:
             about = client.info("server")
             _fits(int(self._artifact.source.get("rdb_version", 0)), about.get("redis_version", ""))
-            if client.info("replication").get("role") != "master":
+            told = client.info("replication")
+            if told.get("role") != "master":
                 raise EngineError("failed", "the Redis server is a replica: restore its primary")
+            if told.get("connected_slaves", "0") != "0":
+                self._work.warn(
+                    "the Redis server has replicas: they get its data anew, and a Sentinel may make one of them the primary meanwhile"
+                )
+            _room(client, int(self._artifact.source.get("used_memory", 0)))
             facts = _ask_facts(client)
             if not _is_here(about, facts.folder):
                 raise EngineError("failed", "the Redis server's folder %s is not on this host: restore it where it runs" % facts.folder)
+            if "config_file" in about:
+                _as_configured(about["config_file"], facts)
         if not os.access(facts.folder, os.W_OK):
             raise EngineError("denied", "%s cannot be written" % facts.folder)
         for name in _names(facts):
@@ -249,7 +273,7 @@ class RedisRestorer(Restorer):
 
     def stage(self) -> Mapping[str, int]:
         """The new files, complete, beside the present ones."""
-        with _told(), connected(_address(self._spec)) as client:
+        with _told(), connected(_address(self._spec, self._work)) as client:
             facts = _ask_facts(client)
             if os.path.exists(os.path.join(self._aside(facts), "state")):
                 raise EngineError("failed", "the files of this restore are in place already")
@@ -328,9 +352,13 @@ class RedisRestorer(Restorer):
                 os.rmdir(aside)
 
     def finish(self) -> None:
-        """Wait until the server has loaded what it was given."""
-        with self._loaded():
-            pass
+        """Wait until the server has loaded what it was given, and kept it. EngineError."""
+        with self._loaded() as client, _told():
+            if client.info("replication").get("role") != "master":
+                raise EngineError("failed", "the Redis server was made a replica meanwhile, by a Sentinel perhaps: its data is another's")
+            evicted = client.info("stats").get("evicted_keys", "0")
+            if evicted != "0":
+                raise EngineError("space", "the Redis server has evicted %s keys already: its maxmemory is too small" % evicted)
 
     def count(self) -> Mapping[str, int]:
         """What the server has; keys that have expired since the dump are counted as there, for they are known one by one."""
@@ -389,7 +417,7 @@ class RedisRestorer(Restorer):
             noted["owner"] = tuple(noted["owner"])
             return _Facts(**noted)
         except FileNotFoundError:
-            with _told(), connected(_address(self._spec)) as client:
+            with _told(), connected(_address(self._spec, self._work)) as client:
                 return _ask_facts(client)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise EngineError("failed", "%s cannot be read: %s" % (self._notes, error)) from None
@@ -444,9 +472,8 @@ class RedisRestorer(Restorer):
         with _told():
             while True:
                 try:
-                    client = Client(_address(self._spec))
+                    client = Client(_address(self._spec, self._work))
                     try:
-                        client.ask("PING")
                         if client.info("persistence").get("loading", "0") == "0":
                             break
                     except RedisError:
@@ -465,7 +492,7 @@ class RedisRestorer(Restorer):
             client.close()
 
 
-def _address(spec: Mapping[str, Any]) -> Address:
+def _address(spec: Mapping[str, Any], work: Work) -> Address:
     return Address(
         spec.get("host") or "127.0.0.1",
         spec.get("port") or 6379,
@@ -474,6 +501,9 @@ def _address(spec: Mapping[str, Any]) -> Address:
         spec.get("password"),
         spec.get("ca_file"),
         spec.get("timeout") or 30.0,
+        spec.get("cert_file"),
+        spec.get("key_file"),
+        None if work.place is HOST else work.place,
     )
 
 
@@ -536,7 +566,8 @@ def _same_counts(artifact: Artifact, walker: Walker) -> None:
 def _live_counts(client: Client, walker: Walker) -> Dict[str, int]:
     """The counts of a server that has loaded the walker's file, where keys that have expired meanwhile count as there.
 
-    Exactly those may be gone: not more than are known to have expired, and as many keys as keys with an expiry.
+    Exactly those may be gone: not more than are known to have expired, and as many keys as keys with an expiry; besides them only
+    hashes whose fields expire.
     """
     live = client.sizes()
     now = time.time()
@@ -545,8 +576,8 @@ def _live_counts(client: Client, walker: Walker) -> Dict[str, int]:
     for database in sorted(set(live) | set(walker.keys)):
         keys, expiring = (live.get(database, {}).get(name, 0) for name in ("keys", "expires"))
         gone = walker.keys.get(database, 0) - keys
-        known = len(walker.expires.get(database, ()))
-        if 0 <= gone <= walker.expired(database, now) and known - expiring == gone:
+        known, fading = len(walker.expires.get(database, ())), walker.fading.get(database, 0)
+        if 0 <= gone <= walker.expired(database, now) + fading and gone - fading <= known - expiring <= gone:
             keys, expiring = keys + gone, known
         total += keys
         if keys or database in walker.keys:
@@ -646,7 +677,10 @@ def _when_loaded(process: subprocess.Popen[bytes], path: str, log: IO[bytes], pa
             log.seek(0)
             said = log.read().decode("utf-8", "replace").splitlines()
             why = "; ".join(line for line in said if " # " in line)[-500:] or "; ".join(said[-3:])
-            raise EngineError("damaged" if process.poll() is not None else "failed", "redis-server did not load the dump: %s" % why)
+            code = "damaged" if process.poll() is not None else "failed"
+            if "module" in why.lower():
+                code = "version"  # data of a module that this server does not have: nothing is said about the dump
+            raise EngineError(code, "redis-server did not load the dump: %s" % why)
         try:
             client = Client(Address(socket=path))
         except RedisError:
@@ -696,6 +730,28 @@ def _ask_facts(client: Client) -> _Facts:
         with contextlib.suppress(FileNotFoundError):
             mode = stat.S_IMODE(os.stat(os.path.join(folder, file)).st_mode)
     return _Facts(folder, file, log, log_folder, saves or log is not None, (about.st_uid, about.st_gid), mode)
+
+
+def _room(client: Client, needed: int) -> None:
+    """A server that evicts would do so as soon as it has loaded more than it may. EngineError."""
+    most = int(client.config("maxmemory") or 0)
+    if 0 < most < needed and client.config("maxmemory-policy") != "noeviction":
+        raise EngineError(
+            "space", "the Redis server may take %d bytes of memory (maxmemory), the data took %d: it would evict keys" % (most, needed)
+        )
+
+
+def _as_configured(path: str, facts: _Facts) -> None:
+    """Whether the server will look for its append-only file after a start as it does now: one that was turned off in the running
+    server only comes up with an old one, or with nothing, and writes that over the data. EngineError."""
+    found = None
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            words = line.split()
+            if len(words) == 2 and words[0].lower() == "appendonly":
+                found = words[1].strip("\"'").lower()
+    if found == "yes" and not facts.log:
+        raise EngineError("failed", "appendonly was turned off in the running Redis, not in %s: make them agree first" % path)
 
 
 def _is_here(about: Mapping[str, str], folder: str) -> bool:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-import socket
 import struct
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import bson
 from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils.wire import Peer, Wire
 
 #: What a name of a database may be.
 DATABASE = re.compile(r"[^/\\. \"$*<>:|?\x00]{1,63}\Z")
@@ -50,7 +50,8 @@ def database_name(value: Any, path: str) -> str:
 
 
 class Address(NamedTuple):
-    """Where a server is and who asks. ``ca_file``: TLS, and what its certificate is checked with."""
+    """Where a server is and who asks. ``ca_file``: TLS, and what its certificate is checked with;
+    ``cert_file``: what it checks us with, a certificate and its key."""
 
     host: str = "127.0.0.1"
     port: int = 27017
@@ -59,6 +60,7 @@ class Address(NamedTuple):
     auth_database: str = "admin"
     ca_file: Optional[str] = None
     timeout: float = 30.0
+    cert_file: Optional[str] = None
 
     @property
     def shown(self) -> str:
@@ -72,15 +74,8 @@ class Client:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._ids = itertools.count(1)
-        try:
-            self._socket: socket.socket = socket.create_connection((address.host, address.port), timeout=address.timeout)
-            if address.ca_file:
-                import ssl
-
-                context = ssl.create_default_context(cafile=address.ca_file)
-                self._socket = context.wrap_socket(self._socket, server_hostname=address.host)
-        except (OSError, ValueError) as error:
-            raise MongoError("unreachable", "MongoDB at %s: %s" % (address.shown, getattr(error, "strerror", None) or error)) from None
+        peer = Peer(address.host, address.port, None, address.ca_file, address.cert_file, None, address.timeout)
+        self._wire = Wire(peer, lambda why: MongoError("unreachable", "MongoDB at %s: %s" % (address.shown, why)))
         try:
             if address.user:
                 self._login()
@@ -90,12 +85,11 @@ class Client:
 
     def close(self) -> None:
         """End the connection."""
-        with contextlib.suppress(OSError):
-            self._socket.close()
+        self._wire.close()
 
     def wait(self, seconds: Optional[float]) -> None:
         """How long answers may take from now on; None: as long as they do."""
-        self._socket.settimeout(seconds)
+        self._wire.wait(seconds)
 
     def run(self, database: str, command: Mapping[str, Any]) -> Dict[str, Any]:
         """Run a command, whose name is its first key. Raises MongoError."""
@@ -185,7 +179,7 @@ class Client:
             body = struct.pack("<I", 0) + b"\x00" + bson.encode(document)
             if len(body) + 16 > _LARGEST:
                 raise MongoError("failed", "MongoDB at %s: a message is too large" % self.address.shown)
-            self._socket.sendall(struct.pack("<iiii", len(body) + 16, number, 0, _OP_MSG) + body)
+            self._wire.send(struct.pack("<iiii", len(body) + 16, number, 0, _OP_MSG) + body)
             size, _number, answers, kind = struct.unpack("<iiii", self._receive(16))
             if kind != _OP_MSG or not 21 <= size <= _LARGEST or answers != number:
                 raise MongoError("failed", "%s does not speak MongoDB's protocol" % self.address.shown)
@@ -196,18 +190,13 @@ class Client:
             if data[4] != 0:
                 raise MongoError("failed", "%s answers in a form that is not known" % self.address.shown)
             return bson.decode(data[5:end])
-        except OSError as error:
-            why = "no answer in time" if isinstance(error, socket.timeout) else error.strerror or str(error)
-            raise MongoError("unreachable", "MongoDB at %s: %s" % (self.address.shown, why)) from None
         except bson.BsonError as error:
             raise MongoError("failed", "MongoDB at %s: %s" % (self.address.shown, error)) from None
 
     def _receive(self, size: int) -> bytes:
         parts = []
         while size:
-            block = self._socket.recv(min(size, 1 << 20))
-            if not block:
-                raise MongoError("unreachable", "MongoDB at %s closed the connection" % self.address.shown)
+            block = self._wire.receive(min(size, 1 << 20))
             parts.append(block)
             size -= len(block)
         return b"".join(parts)

@@ -81,6 +81,8 @@ _KINDS.update(
     {0: "string", 1: "list", 2: "set", 3: "zset", 4: "hash", 5: "zset", 7: "module", 14: "list", 18: "list", 22: "hash", 24: "hash"}
 )
 _KINDS.update({15: "stream", 19: "stream", 21: "stream"})
+#: Hashes with fields that expire.
+_FADING = (22, 23, 24, 25)
 _SLOT_INFO, _FUNCTION, _MODULE_AUX, _IDLE, _FREQ = 244, 245, 247, 248, 249
 _AUX, _RESIZE, _EXPIRE_MS, _EXPIRE, _SELECT, _EOF = 250, 251, 252, 253, 254, 255
 #: What tells something that is no key, and how many lengths it starts with.
@@ -88,7 +90,8 @@ _ABOUT = {_SLOT_INFO: 3, _FUNCTION: 0, _MODULE_AUX: 3, _IDLE: 1, _FREQ: 0, _AUX:
 
 
 class Walker:
-    """Feed it the blocks of a file, then ask :meth:`finish`. ``aux``: what the server wrote about itself."""
+    """Feed it the blocks of a file, then ask :meth:`finish`. ``aux``: what the server wrote about itself; ``fading``: how many hashes
+    of a database have fields that expire, and go with the last of them."""
 
     def __init__(self) -> None:
         self.version = 0
@@ -96,6 +99,7 @@ class Walker:
         self.aux: Dict[str, str] = {}
         self.keys: Dict[int, int] = {}
         self.expires: Dict[int, array.array[int]] = {}
+        self.fading: Dict[int, int] = {}
         self.functions = 0
         self.unsummed = False
         self._picked: List[Tuple[int, Sample]] = []
@@ -333,6 +337,8 @@ class Walker:
         else:
             yield from _VALUES[code]()
         self.keys[database] = self.keys.get(database, 0) + 1
+        if code in _FADING:
+            self.fading[database] = self.fading.get(database, 0) + 1
         if expiry is not None:
             self.expires.setdefault(database, array.array("q")).append(expiry)
 

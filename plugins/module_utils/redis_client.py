@@ -10,10 +10,11 @@ write to standard output, or fail there after all went well. Here the stream's o
 from __future__ import annotations
 
 import contextlib
-import socket
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Union
 
-_BLOCK = 1 << 18
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Place
+from ansible_collections.opsrunner.runbook.plugins.module_utils.wire import Peer, Wire
+
 #: A server that makes the dump says nothing for as long as its own ping period, 10 s unless it was changed.
 _QUIET = 60.0
 _MARK = 40
@@ -29,7 +30,8 @@ class RedisError(Exception):
 
 
 class Address(NamedTuple):
-    """Where a server is and who asks. ``socket`` before host and port; ``ca_file``: TLS, and what its certificate is checked with."""
+    """Where a server is and who asks. ``socket`` before host and port; ``ca_file``: TLS, and what its certificate is checked with;
+    ``cert_file`` and ``key_file``: what it checks us with; ``place``: where a program is to connect, None for this process."""
 
     host: str = "127.0.0.1"
     port: int = 6379
@@ -38,6 +40,9 @@ class Address(NamedTuple):
     password: Optional[str] = None
     ca_file: Optional[str] = None
     timeout: float = 30.0
+    cert_file: Optional[str] = None
+    key_file: Optional[str] = None
+    place: Optional[Place] = None
 
     @property
     def shown(self) -> str:
@@ -50,20 +55,17 @@ class Client:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        try:
-            if address.socket:
-                self._socket: socket.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                self._socket.settimeout(address.timeout)
-                self._socket.connect(address.socket)
-            else:
-                self._socket = socket.create_connection((address.host, address.port), timeout=address.timeout)
-            if address.ca_file:
-                import ssl
-
-                context = ssl.create_default_context(cafile=address.ca_file)
-                self._socket = context.wrap_socket(self._socket, server_hostname=address.host)
-        except (OSError, ValueError) as error:
-            raise RedisError("unreachable", "Redis at %s: %s" % (address.shown, getattr(error, "strerror", None) or error)) from None
+        peer = Peer(
+            address.host,
+            address.port,
+            address.socket,
+            address.ca_file,
+            address.cert_file,
+            address.key_file,
+            address.timeout,
+            address.place,
+        )
+        self._wire = Wire(peer, lambda why: RedisError("unreachable", "Redis at %s: %s" % (address.shown, why)))
         self._buffer = b""
         try:
             if address.password is not None:
@@ -74,8 +76,7 @@ class Client:
 
     def close(self) -> None:
         """End the connection."""
-        with contextlib.suppress(OSError):
-            self._socket.close()
+        self._wire.close()
 
     def ask(self, *words: Union[str, bytes, int]) -> Any:
         """Send a command and return its answer; texts are bytes. Raises RedisError."""
@@ -108,7 +109,7 @@ class Client:
             except RedisError as error:  # an older server does not know them: it sends a length and the changes after the dump
                 if error.code in ("unreachable", "denied"):
                     raise
-        self._socket.settimeout(max(self._address.timeout, _QUIET))
+        self._wire.wait(max(self._address.timeout, _QUIET))
         self._send("SYNC")
         line = b""
         while not line:  # an empty line says that the server is still at it
@@ -124,7 +125,7 @@ class Client:
 
     def _so_many(self, left: int) -> Iterator[bytes]:
         while left:
-            block = self._buffer or self._receive()
+            block = self._buffer or self._wire.receive()
             self._buffer = block[left:]
             block = block[:left]
             left -= len(block)
@@ -135,7 +136,7 @@ class Client:
         held = self._buffer
         self._buffer = b""
         while not held.endswith(mark):
-            block = self._receive()
+            block = self._wire.receive()
             if len(held) > _MARK:
                 yield held[:-_MARK]
                 held = held[-_MARK:]
@@ -146,25 +147,13 @@ class Client:
     def _send(self, *words: Union[str, bytes, int]) -> None:
         parts = [word if isinstance(word, bytes) else str(word).encode("utf-8", "surrogateescape") for word in words]
         data = b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
-        try:
-            self._socket.sendall(data)
-        except OSError as error:
-            raise self._gone(error) from None
-
-    def _receive(self) -> bytes:
-        try:
-            block = self._socket.recv(_BLOCK)
-        except OSError as error:
-            raise self._gone(error) from None
-        if not block:
-            raise RedisError("unreachable", "Redis at %s closed the connection" % self._address.shown)
-        return block
+        self._wire.send(data)
 
     def _line(self) -> bytes:
         while b"\n" not in self._buffer:
             if len(self._buffer) > 65536:
                 raise RedisError("failed", "%s does not speak Redis' protocol" % self._address.shown)
-            self._buffer += self._receive()
+            self._buffer += self._wire.receive()
         line, _newline, self._buffer = self._buffer.partition(b"\n")
         return line[:-1] if line.endswith(b"\r") else line
 
@@ -192,7 +181,7 @@ class Client:
         parts = [self._buffer]
         have = len(self._buffer)
         while have < number + 2:
-            parts.append(self._receive())
+            parts.append(self._wire.receive())
             have += len(parts[-1])
         data = b"".join(parts)
         self._buffer = data[number + 2 :]
@@ -207,12 +196,6 @@ class Client:
         if command == "AUTH":  # servers repeat parts of what they do not like
             code, text = "denied", "the login was refused"
         return RedisError(code, "Redis at %s: %s: %s" % (self._address.shown, command, text))
-
-    def _gone(self, error: OSError) -> RedisError:
-        late = isinstance(error, socket.timeout)
-        return RedisError(
-            "unreachable", "Redis at %s: %s" % (self._address.shown, "no answer in time" if late else error.strerror or error)
-        )
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ def server(tmp_path):
     program = programs.needs("redis-server")
     made = []
 
-    def make(**settings):
+    def make(program=program, **settings):
         folder = tmp_path / f"server{len(made)}"
         made.append(Server(folder, program, **{name.replace("_", "-"): value for name, value in settings.items()}))
         return made[-1].start()

@@ -7,20 +7,29 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 import types
 from pathlib import Path
 
+import programs
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from servers import PASSWORD, fill
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream, engine_redis, restore_journal, restore_steps
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Restorer, Stored, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    backup_stream,
+    engine_redis,
+    redis_client,
+    restore_journal,
+    restore_steps,
+)
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Restorer, Stored, Work, own_ident
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Place
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import StreamError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_redis import RedisEngine
 from ansible_collections.opsrunner.runbook.plugins.module_utils.runtimes import ServiceError
@@ -134,7 +143,7 @@ def test_a_restore_that_is_kept(server, work, tmp_path):
         restorer.finish()
         restorer.unstage()
         kept = restorer.aside()
-        assert [os.path.basename(path) for path in kept] == ["opsrunner-r1.aside"]
+        assert [os.path.basename(path) for path in kept] == ["opsrunner-%s.aside" % own_ident(Request("r1"), artifact)]
         restorer.discard()
     assert one.digest() == before
     _nothing_is_left(one.folder)
@@ -360,7 +369,7 @@ def test_a_restore_killed_at_any_step_can_be_taken_back(server, work, tmp_path, 
     restore("r").unswap()
     assert swapping > 6
     for at in range(swapping):
-        if not os.path.exists(one.folder / "opsrunner-r.new"):
+        if not list(one.folder.glob("opsrunner-r*.new")):
             one.start()
             restore("r").stage()
             one.stop()
@@ -508,6 +517,228 @@ def test_what_cannot_be_restored_is_told_before(server, work, tmp_path):
         restorer.check()
 
 
+def test_two_servers_in_one_restore(server, work, tmp_path):
+    """Each finds its own files again while both are down."""
+    work, _warned = work
+    servers = [server(), server(appendonly="yes")]
+    sets = []
+    for number, one in enumerate(servers):
+        with one.client() as client:
+            client.ask("SET", "old", str(number))
+        artifact, stored = _back_up(one, work, tmp_path, "20260131T04050%dZ" % number)
+        sets.append((artifact._replace(file="redis%d.rdb.zst" % number), stored, one.digest()))
+        with one.client() as client:
+            client.ask("SET", "present", str(number))
+    present = [one.digest() for one in servers]
+    restorers = [
+        ENGINE.restorer(one.spec, artifact, stored, Request("r1"), work)
+        for one, (artifact, stored, _digest) in zip(servers, sets, strict=True)
+    ]
+    with restorers[0] as first, restorers[1] as second:
+        for back in (False, True):
+            if not back:
+                first.stage()
+                second.stage()
+            for one in servers:
+                one.stop()
+            for restorer in (first, second):
+                restorer.unswap() if back else restorer.swap()
+            for one in servers:
+                one.start()
+            wanted = present if back else [digest for _artifact, _stored, digest in sets]
+            assert [one.digest() for one in servers] == wanted
+        first.unstage()
+        second.unstage()
+    for one in servers:
+        _nothing_is_left(one.folder)
+
+
+def test_what_a_user_needs_as_the_documentation_tells(server, work, tmp_path):
+    """No more than that; and for a restore the settings and functions."""
+    work, _warned = work
+    one = server()
+    with one.client() as client:
+        fill(client)
+        client.ask("ACL", "SETUSER", "backup", "on", ">pw", "+sync", "+replconf", "+info", "+config|get")
+    spec = {**one.spec, "user": "backup", "password": "pw"}
+    ENGINE.reach(spec, work)
+    with ENGINE.dump(spec, work) as dump:
+        backup_stream.write(dump.source, str(tmp_path / "x.zst"))
+        assert dump.finish().counts["keys"] == 3020
+    assert ENGINE.integrity(spec, work).ok
+    artifact, stored = _back_up(one, work, tmp_path)
+    with ENGINE.restorer(spec, artifact, stored, Request("u1"), work) as restorer:
+        restorer.check()
+        with one.client() as client:
+            client.ask("ACL", "SETUSER", "backup", "+function|list")
+        assert restorer.count() == artifact.counts
+
+
+def _certificates(folder):
+    """An authority, and what it has signed for the server and for us."""
+    folder.mkdir()
+    for name in ("ca", "other"):
+        words = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=" + name]
+        subprocess.run(["openssl", "req", *words, "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem"], check=True, stderr=-3)
+    for name in ("server", "client"):
+        words = ["-newkey", "rsa:2048", "-nodes", "-subj", "/CN=" + name, "-keyout", folder / f"{name}.key", "-out", folder / "request"]
+        subprocess.run(["openssl", "req", *words], check=True, stderr=-3)
+        (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+        words = ["-req", "-in", folder / "request", "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial", "-days", "2"]
+        subprocess.run(["openssl", "x509", *words, "-extfile", folder / "names", "-out", folder / f"{name}.pem"], check=True, stderr=-3)
+    return folder
+
+
+def test_tls(server, work, tmp_path):
+    """The server's certificate is checked, and it checks ours, as Redis does unless it is told otherwise."""
+    work, _warned = work
+    made = _certificates(tmp_path / "tls")
+    port = programs.free_port()
+    files = {"tls_cert_file": str(made / "server.pem"), "tls_key_file": str(made / "server.key"), "tls_ca_cert_file": str(made / "ca.pem")}
+    one = server(tls_port=str(port), **files)
+    with one.client() as client:
+        fill(client)
+        client.ask("SET", "large", "x" * 5_000_000)
+    plain = {"host": "127.0.0.1", "port": port, "password": PASSWORD, "timeout": 5.0}
+    spec = {**plain, "ca_file": str(made / "ca.pem"), "cert_file": str(made / "client.pem"), "key_file": str(made / "client.key")}
+    ENGINE.reach(spec, work)
+    with ENGINE.dump(spec, work) as dump:
+        backup_stream.write(dump.source, str(tmp_path / "x.zst"))
+        assert dump.finish().counts["keys"] == 3021
+    for wrong in (
+        {**spec, "ca_file": str(made / "other.pem")},
+        {**spec, "cert_file": None, "key_file": None},
+        {**spec, "cert_file": str(made / "other.pem"), "key_file": str(made / "other.key")},
+        {**spec, "host": "localhost"},
+        plain,
+    ):
+        with pytest.raises(EngineError) as caught:
+            ENGINE.reach(wrong, work)
+        assert caught.value.code == "unreachable" and PASSWORD not in str(caught.value)
+
+
+class _Elsewhere(Place):
+    """A network of its own, as a pod's is: only programs in it reach the server. ``path``: where they are looked for."""
+
+    def __init__(self, process, path=None):
+        self.process, self.path = process, path
+
+    def wrap(self, what, limits=None):
+        started = HOST.wrap(what, limits)
+        words = ["nsenter", "--net", "--target", str(self.process), "env", *([f"PATH={self.path}"] if self.path else [])]
+        return started._replace(argv=words + started.argv)
+
+
+@pytest.fixture
+def apart(server, tmp_path):
+    """A server in a network of its own."""
+    if os.geteuid() != 0:
+        programs.leave_out("a network of its own takes root")
+    wrapper = tmp_path / "apart"
+    wrapper.write_text(f'#!/bin/sh\nexec unshare --net sh -c \'ip link set lo up; exec {programs.needs("redis-server")} "$@"\' sh "$@"\n')
+    wrapper.chmod(0o755)
+    return server(port="6379", program=str(wrapper), rdbcompression="no")
+
+
+@pytest.mark.parametrize("relay", ["socat", "bash", "nc"])
+def test_a_server_that_only_programs_in_its_place_reach(apart, work, tmp_path, relay, monkeypatch):
+    """Dumped through whichever program is there that hands bytes on; a cut is a failure, a server that is down is told."""
+    monkeypatch.setattr(redis_client, "_QUIET", 2.0)  # nc does not end when the server does
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("sh", "cat", relay):
+        (folder / name).symlink_to(programs.needs(name))
+    work = work[0]._replace(place=_Elsewhere(apart.process.pid, folder))
+    spec = {"host": "127.0.0.1", "port": 6379, "password": PASSWORD, "timeout": 5.0}
+    with pytest.raises(EngineError):
+        ENGINE.reach(spec, work._replace(place=HOST))
+    with apart.client() as client:
+        fill(client)
+        client.ask("DEBUG", "POPULATE", "15000", "large", "2000")
+    ENGINE.reach(spec, work)
+    with ENGINE.dump(spec, work) as dump:
+        backup_stream.write(dump.source, str(tmp_path / "x.zst"), limits=work.limits)
+        assert dump.finish().counts["keys"] == 18020
+    assert ENGINE.integrity(spec, work).counts == {"keys": 18020}
+    with pytest.raises(EngineError, match="own host"):
+        ENGINE.restorer({**spec, "unit": "redis"}, Artifact("redis", "x", 0, "", "", 0.0, 0.0), Stored("x"), Request("x"), work)
+    with pytest.raises(EngineError) as caught:
+        ENGINE.reach({**spec, "port": 1, "timeout": 2.0}, work)
+    assert caught.value.code == "unreachable"
+    assert "refused" in str(caught.value).lower() or relay == "nc", "it says nothing"
+
+    def cut(blocks):
+        for at, block in enumerate(blocks):
+            if at == 1:
+                apart.kill()
+            yield block
+
+    with ENGINE.dump(spec, work) as dump, pytest.raises(EngineError):
+        backup_stream.write(cut(dump.source), str(tmp_path / "y.zst"))
+    apart.process = None
+
+
+def test_a_place_without_a_program_that_hands_bytes_on(work, tmp_path):
+    """It is told which are looked for."""
+    (tmp_path / "sh").symlink_to(programs.needs("sh"))
+    work = work[0]._replace(place=_Elsewhere(os.getpid(), tmp_path))
+    with pytest.raises(EngineError, match="none of socat, bash and nc"):
+        ENGINE.reach({"timeout": 5.0}, work)
+
+
+def test_a_server_that_would_evict(server, work, tmp_path):
+    """A backup that is larger than the server may be is refused before, and what it evicts all the same is told."""
+    work, _warned = work
+    one = server()
+    with one.client() as client:
+        client.ask("DEBUG", "POPULATE", "3000", "key", "1000")
+    artifact, stored = _back_up(one, work, tmp_path)
+    used = artifact.source["used_memory"]
+    with one.client() as client:
+        client.ask("FLUSHALL")
+        client.ask("CONFIG", "SET", "maxmemory", used - 100_000)
+    with _restorer(one, artifact, stored, work) as restorer:
+        restorer.check()  # it refuses writes then, but keeps what it has
+        with one.client() as client:
+            client.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        with pytest.raises(EngineError, match="maxmemory") as caught:
+            restorer.check()
+        assert caught.value.code == "space"
+        restorer.stage()
+        one.stop()
+        restorer.swap()
+        one.settings.update({"maxmemory": str(used // 2), "maxmemory-policy": "allkeys-lru"})
+        one.start()
+        with pytest.raises(EngineError, match="evicted"):
+            restorer.finish()
+
+
+def test_a_server_that_will_not_start_as_it_runs(server, work, tmp_path):
+    """Its append-only file was turned off while it ran: after a start it would come up empty and write that over its data."""
+    work, _warned = work
+    one = server(appendonly="yes")
+    artifact, stored = _back_up(one, work, tmp_path)
+    with one.client() as client:
+        client.ask("CONFIG", "SET", "appendonly", "no")
+    with _restorer(one, artifact, stored, work) as restorer, pytest.raises(EngineError, match="appendonly was turned off"):
+        restorer.check()
+
+
+def test_a_server_that_is_made_a_replica_meanwhile(server, work, tmp_path):
+    """As a Sentinel does with a primary that was away: it has another's data then."""
+    work, _warned = work
+    one = server()
+    artifact, stored = _back_up(one, work, tmp_path)
+    with _restorer(one, artifact, stored, work) as restorer:
+        restorer.stage()
+        one.stop()
+        restorer.swap()
+        one.settings["replicaof"] = "127.0.0.1 1"
+        one.start()
+        with pytest.raises(EngineError, match="made a replica"):
+            restorer.finish()
+
+
 def test_integrity_and_salvage(server, work, tmp_path):
     """Sound data is sound, a damaged file is told, and what the server has can still be saved."""
     work, _warned = work
@@ -517,8 +748,15 @@ def test_integrity_and_salvage(server, work, tmp_path):
         client.ask("SAVE")
     found = ENGINE.integrity(one.spec, work)
     assert found.ok and found.counts == {"keys": 3020} and abs(found.last_write - time.time()) < 60
+    with one.client() as client:
+        client.ask("SET", "unsaved", "x")
+    assert ENGINE.integrity(one.spec, work).last_write is None, "nobody knows when that was"
     path = one.folder / "dump.rdb"
+    whole = path.read_bytes()
+    path.write_bytes(b"REDIS0099" + whole[9:])
+    assert ENGINE.integrity(one.spec, work).ok, "a newer form is not damage"
+    path.write_bytes(whole)
     path.write_bytes(path.read_bytes()[:-20])
     found = ENGINE.integrity(one.spec, work)
     assert not found.ok and "cut off" in found.problems[0]
-    assert ENGINE.salvage(one.spec, str(tmp_path), work) == [f"{tmp_path}/redis.rdb: 3020 keys"]
+    assert ENGINE.salvage(one.spec, str(tmp_path), work) == [f"{tmp_path}/redis.rdb: 3021 keys"]

@@ -8,8 +8,9 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_artifacts
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_redis import _quoted
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_redis import _live_counts, _quoted
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils.rdb_walk import Walker
 
 _SEARCH = {"engine": "opensearch", "url": "https://localhost:9200", "repository_path": "/srv/snapshots"}
 
@@ -24,6 +25,9 @@ def _plan(**artifact):
         ({"engine": "redis", "socket": "/run/redis.sock", "host": "x"}, "socket"),
         ({"engine": "redis", "socket": "/run/redis.sock", "ca_file": "/x"}, "ca_file"),
         ({"engine": "redis", "user": "me"}, "user"),
+        ({"engine": "redis", "ca_file": "/x", "cert_file": "/y"}, "key_file"),
+        ({"engine": "redis", "cert_file": "/y", "key_file": "/z"}, "ca_file"),
+        ({"engine": "mongodb", "database": "app", "cert_file": "/y"}, "ca_file"),
         ({"engine": "redis", "port": 70000}, "port"),
         ({"engine": "redis", "password": ""}, "password"),
         ({"engine": "redis", "database": "x"}, "database"),
@@ -65,6 +69,38 @@ def test_what_is_right(artifact):
     """It is taken as it is."""
     spec = _plan(**artifact).spec
     assert {key: spec[key] for key in artifact if key != "engine"} == {key: item for key, item in artifact.items() if key != "engine"}
+
+
+class _Has:
+    """Stands for a server, for hashes with fields that expire take Redis 7.4 or later."""
+
+    def __init__(self, keys, expires):
+        self.keys, self.expires = keys, expires
+
+    def sizes(self):
+        return {0: {"keys": self.keys, "expires": self.expires}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "expires", "whole"),
+    [
+        (20, 5, True),
+        (18, 3, True),
+        (16, 3, True),
+        (15, 2, True),
+        (14, 2, False),
+        (18, 5, True),
+        (17, 5, False),
+        (20, 4, False),
+        (19, 2, False),
+    ],
+)
+def test_keys_that_may_be_gone(keys, expires, whole):
+    """20 keys, 3 of 5 that expire have, 2 are hashes with fields that do."""
+    walker = Walker()
+    walker.keys, walker.fading, walker.expires = {0: 20}, {0: 2}, {0: [1, 2, 3, 1 << 60, 1 << 60]}
+    found = _live_counts(_Has(keys, expires), walker)
+    assert (found == {"keys": 20, "keys.db0": 20, "expiring.db0": 5}) == whole
 
 
 @pytest.mark.parametrize(
