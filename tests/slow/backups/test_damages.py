@@ -20,7 +20,7 @@ def backups(tmp_path_factory):
     return [selftest_backup.make_backup(tmp_path_factory.mktemp(kind), numbers, kind) for kind in selftest_backup.COMPRESSIONS]
 
 
-@pytest.mark.parametrize("damage", selftest_backup.DAMAGES, ids=lambda damage: damage.name)
+@pytest.mark.parametrize("damage", [*selftest_backup.DAMAGES, *selftest_backup.CONTENT], ids=lambda damage: damage.name)
 def test_a_damage_is_found_at_its_rung(backups, damage, tmp_path):
     for seed in SEEDS:
         backup = backups[seed % (2 if damage.do is selftest_backup._bad_memory else 3)]
