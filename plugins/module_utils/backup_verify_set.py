@@ -99,12 +99,14 @@ class Climb(NamedTuple):
 
 
 class Means(NamedTuple):
-    """With what a set is climbed. ``scratch``: folder in which scratch places are made; ``plan``: of the backup, for its servers."""
+    """With what a set is climbed. ``scratch``: folder in which scratch places are made; ``plan``: of the backup, for its servers;
+    ``files``: of the artifacts that are looked at, None for all; what is reached with some is no rung of the set's."""
 
     plan: Plan = Plan()
     scratch: str = "/var/tmp"  # noqa: S108 - an own folder is made in it
     place: Place = HOST
     engines: Callable[[str], Engine] = backup_engines.engine
+    files: Optional[Sequence[str]] = None
 
     @property
     def limits(self) -> Limits:
@@ -166,7 +168,7 @@ class _Climber:
 
     def _all(self, do: Callable[[Artifact], Optional[Stumble]]) -> List[Optional[Stumble]]:
         """Do it with every artifact, as many at a time as the backup allows."""
-        artifacts = self.manifest.artifacts if self.manifest else ()
+        artifacts = [one for one in (self.manifest.artifacts if self.manifest else ()) if self._meant(one.file)]
         workers = min(self.means.plan.workers, len(artifacts))
         if workers < 2:
             return [do(artifact) for artifact in artifacts]
@@ -174,6 +176,9 @@ class _Climber:
 
         with ThreadPoolExecutor(max_workers=workers) as pool:
             return list(pool.map(do, artifacts))
+
+    def _meant(self, file: str) -> bool:
+        return self.means.files is None or file in self.means.files
 
     # -- rung 1 ---------------------------------------------------------------------------------------------------------------
 
@@ -197,6 +202,7 @@ class _Climber:
         stumbles = [
             Stumble(1, problem.file, _PROBLEMS[problem.code] % problem.detail, problem.code == "unreadable")
             for problem in backup_manifest.check_files(manifest, self.one.path)
+            if self._meant(problem.file)
         ]
         deciding = first(stumbles)
         self.notes += ["rung 1: %s" % stumble.text for stumble in stumbles if stumble is not deciding]

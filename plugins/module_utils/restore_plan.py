@@ -107,8 +107,11 @@ def _parts(given: Any, chosen: Sequence[Backup], action: str) -> Dict[str, Tuple
 
 
 def matched(job: Job, one: SetFolder) -> List[Tuple[Artifact, ArtifactPlan, Tuple[str, ...]]]:
-    """The artifacts of a set that are to be restored, each with the options by which its data is reached. BackupError."""
-    if one.manifest is None or one.problem:
+    """The artifacts of a set that are to be restored, each with the options by which its data is reached. BackupError.
+
+    Where parts are named, what is wrong with other artifacts of the set is no reason against them.
+    """
+    if one.manifest is None or (one.problem and not job.parts):
         raise backup_sets.BackupError("failed", "%s cannot be restored: %s" % (one.name, one.problem))
     there = {artifact.name or artifact.file: artifact for artifact in one.manifest.artifacts}
     plans = {plan.name: plan for plan in job.backup.plan.artifacts}

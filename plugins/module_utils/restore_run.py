@@ -213,7 +213,7 @@ class _Restore:
         skipped = len(one.manifest.artifacts if one.manifest else ()) - len(parts)
         if skipped and not self.job.parts:
             self.notes.append("%d artifacts hold only a schema and are left out" % skipped)
-        self._prove(one)
+        self._prove(one, parts)
         now = self.means.clock()
         ident = "%x%s" % (int(now), os.urandom(2).hex())
         state = State(self.backup.name, ident, one.name, one.path, restore_journal.STAGING, parts, started=now, start=self.job.start)
@@ -221,14 +221,20 @@ class _Restore:
             plan = self._plan(one, state, pieces)
             return go_on(one, state, pieces, plan)
 
-    def _prove(self, one: SetFolder) -> None:
-        """Read the whole set to its end now. Refusal when it cannot be."""
-        means = backup_verify_set.Means(self.backup.plan, self._scratch(), self.means.place, self.means.engines)
+    def _prove(self, one: SetFolder, parts: Sequence[Part]) -> None:
+        """Read what is to be restored to its end now. Refusal when it cannot be."""
+        files = [part.artifact.file for part in parts]
+        others = [artifact for artifact in (one.manifest.artifacts if one.manifest else ()) if artifact.file not in files]
+        some = files if others else None
+        means = backup_verify_set.Means(self.backup.plan, self._scratch(), self.means.place, self.means.engines, some)
         climb = backup_verify_set.climb(one, backup_ledger.read(self.backup.root), _PROOF, means)
         self.notes += climb.notes
+        if others:
+            self.notes.append("of the set only what is restored was read now, not %s" % _few([one.name or one.file for one in others]))
         if not self.check_mode:
             with contextlib.suppress(OSError):
-                backup_verify_set.record(one, climb.rung, climb.stumble, self.means.clock())
+                # Some of it is no proof of the whole, and damage of some is damage of the whole.
+                backup_verify_set.record(one, 0 if others else climb.rung, climb.stumble, self.means.clock())
         if climb.rung < _PROOF:
             reason = climb.stumble.text if climb.stumble else "rung %d was not reached" % _PROOF
             raise steps.RefusalError(self._text("unproved", set=one.name, rung=_PROOF, reason=reason))
@@ -264,6 +270,7 @@ class _Restore:
             "set": one.name,
             "at": backup_manifest.format_time(one.at),
             "rung": _PROOF,
+            "whole": len(artifacts) == len(one.manifest.artifacts if one.manifest else ()),
             "artifacts": artifacts,
             "space": space,
             "stop": stop,
@@ -356,7 +363,7 @@ class _Restore:
                 return self._ended("ok", self._text("resume.would", set=state.set, phase=phase(state.phase)), changed=True)
             if state.phase == restore_journal.STAGING:
                 with backup_sets.locked(self.backup.root, "the restore of %s" % self.backup.name):
-                    self._prove(backup_sets.look(self.backup.root, state.set))
+                    self._prove(backup_sets.look(self.backup.root, state.set), state.parts)
                     with self.pieces(state) as pieces:
                         return self._forward(journal, state, pieces)
             with self.pieces(state) as pieces:
@@ -439,7 +446,8 @@ class _Restore:
 
 def told_plan(plan: Mapping[str, Any]) -> List[str]:
     """A plan in lines, for people."""
-    lines = ["set %s of %s, read to its end now" % (plan["set"], plan["at"])]
+    which = "read to its end now" if plan["whole"] else "of which only what is restored was read to its end now"
+    lines = ["set %s of %s, %s" % (plan["set"], plan["at"], which)]
     for artifact in plan["artifacts"]:
         what = " (%s)" % ", ".join(artifact["part"]) if artifact["part"] else ""
         beside = ", ".join(artifact["beside"])
@@ -451,6 +459,10 @@ def told_plan(plan: Mapping[str, Any]) -> List[str]:
     if plan["health"]:
         lines.append("%d probes must be ok" % plan["health"])
     return lines
+
+
+def _few(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (" and %d more" % (len(names) - most) if len(names) > most else "")
 
 
 def _line(error: BaseException) -> str:

@@ -334,6 +334,49 @@ def test_a_set_with_a_path_that_leads_out_is_refused_before_anything_is_touched(
     assert seen == [] and shop.state() == before
 
 
+def damage(shop, artifact):
+    """Turn a bit of an artifact's file."""
+    (one,) = backup_sets.listed(str(shop.root))
+    path = os.path.join(one.path, next(found.file for found in one.manifest.artifacts if found.name == artifact))
+    with open(path, "r+b") as file:
+        file.seek(200)
+        byte = file.read(1)
+        file.seek(200)
+        file.write(bytes([byte[0] ^ 1]))
+    return path
+
+
+@pytest.mark.parametrize("remove", [False, True], ids=["damaged", "missing"])
+def test_what_is_wrong_with_another_artifact_does_not_keep_a_part_from_being_restored(shop, remove):
+    path = damage(shop, "pictures")
+    if remove:
+        os.unlink(path)
+    before = shop.state()
+    assert told(shop.run())[1] in ("backup.restore.unproved", "backup.restore.refused") and shop.state() == before
+    (one,) = backup_sets.listed(str(shop.root))
+    rungs = one.rungs
+    name = one.name  # what is known to be unsound is no newest set any more
+    planned = shop.run(set=name, part=["data"], confirm=[])
+    assert told(planned)[1] == "backup.restore.unconfirmed", planned
+    assert any("only what is restored" in line for line in planned.found[0]["evidence"]["restore_plan"])
+    outcome = shop.run(set=name, part=["data", "db"])
+    assert told(outcome) == ("ok", "backup.restore.done"), outcome
+    assert any("not pictures" in note for note in outcome.found[0]["evidence"]["restore_notes"])
+    assert shop.words() == {"old"} and (shop.live / "data/same").read_text() == "old" and (shop.live / "pictures/same").read_text() == "new"
+    (one,) = backup_sets.listed(str(shop.root))
+    assert one.rungs == rungs  # some artifacts are no proof of the set
+    assert told(shop.run(set=name, part=["pictures"]))[1] in ("backup.restore.unproved", "backup.restore.refused")
+
+
+def test_a_part_that_is_damaged_itself_is_refused(shop):
+    damage(shop, "pictures")
+    before = shop.state()
+    assert told(shop.run(part=["pictures"])) == ("critical", "backup.restore.unproved")
+    (one,) = backup_sets.listed(str(shop.root))
+    assert one.failed and not one.sound
+    assert shop.state() == before and shop.journal() is None
+
+
 def test_too_little_space_is_refused(shop):
     class Greedy(FilesEngine):
         def restorer(self, spec, artifact, stored, request, work):
