@@ -11,8 +11,9 @@ module: restore
 short_description: Restore a backup set, whole or in part, so that it can be taken back
 version_added: 0.1.0
 description:
-  - Reads the set, or the artifacts of O(part), to the end (rung 3 of the ladder) now, looks at space, versions and other restores, loads the data beside the
-    present data and compares its counts with the manifest's. Until then nothing is touched and every service is up.
+  - Reads the set, or the artifacts of O(part), to the end (rung 3 of the ladder) now, looks at space, versions and other restores,
+    loads the data beside the present data and compares its counts with the manifest's. Until then nothing is touched and every
+    service is up.
   - Then the services of O(backups[].restore) are stopped, the present data is set aside by renaming, the restored data takes its place, the
     services that were up are started, and their health is looked at. On any failure, or a signal, the data is as before and so
     are the services.
