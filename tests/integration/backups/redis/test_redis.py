@@ -22,6 +22,7 @@ from servers import PASSWORD, fill
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     backup_stream,
+    crc64,
     engine_redis,
     redis_client,
     restore_journal,
@@ -165,6 +166,19 @@ def test_trial(server, work, tmp_path):
     wrong = artifact._replace(counts={**artifact.counts, "keys": 1})
     with pytest.raises(EngineError, match="3020 keys, not 1"):
         ENGINE.read_through(wrong, stored, work)
+
+
+def test_data_of_a_module_that_the_trial_does_not_have(work, tmp_path):
+    """It is read and counted; that this host's server cannot load it says nothing about the dump."""
+    body = b"REDIS0010\xfe\x00\x07\x03key" + b"\x81" + (0x2A5B4C3D2A5B4C00).to_bytes(8, "big") + b"\x05\x02hi\x00" + b"\xff"
+    (tmp_path / "module.rdb").write_bytes(body + crc64.JONES.update(0, body).to_bytes(8, "little"))
+    counts = {"keys": 1, "keys.db0": 1, "expiring.db0": 0}
+    artifact = Artifact("redis", "module.rdb", 1, "", "", 0.0, 0.0, counts=counts, compression="none", source={"rdb_version": 10})
+    stored = Stored(str(tmp_path / "module.rdb"))
+    ENGINE.read_through(artifact, stored, work[0])
+    with pytest.raises(EngineError, match="module") as caught:
+        ENGINE.drill(None, artifact, stored, work[0])
+    assert caught.value.code == "version"
 
 
 def test_a_trial_that_is_killed_leaves_no_server(server, work, tmp_path):
