@@ -65,6 +65,10 @@ class Place:
         raise NotImplementedError
 
 
+#: What programs take from the environment as if it were on their command line: TAR_OPTIONS may leave out half of the files.
+_FOREIGN = ("PG", "MYSQL", "MARIADB", "TAR_OPTIONS", "TAPE", "POSIXLY_CORRECT", "GZIP", "PIGZ", "ZSTD_", "XZ_", "REDISCLI_")
+
+
 class HostPlace(Place):
     """Commands run on this host."""
 
@@ -77,7 +81,7 @@ class HostPlace(Place):
             argv += ["ionice", "-t", "-c", {"best-effort": "2", "idle": "3"}[limits.io_class]]
         if what.user and what.user != _own_name():
             argv += ["runuser", "-u", what.user, "--"]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "MYSQL"))}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
         environment.update(LC_ALL="C.UTF-8", **what.env)
         return Started(argv + list(what.argv), environment, what.cwd or ("/" if what.user else None))
 

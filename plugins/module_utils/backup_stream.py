@@ -289,7 +289,11 @@ def hook(what: Command, place: Place = HOST) -> None:
     Its end is waited for, not that of what it starts: a service that it has started may keep its output open.
     """
     started = place.wrap(what)
-    with tempfile.TemporaryFile() as said:
+    try:
+        file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+    except OSError:  # what it says is less than what it does
+        file = open(os.devnull, "w+b")  # noqa: SIM115
+    with file as said:
         try:
             done = subprocess.run(
                 started.argv, env=started.env, cwd=started.cwd, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from plain import DAY, NOW, backup, data, make, names, sound
+from plain import DAY, NOW, backup, data, make, names, real_backup, sound
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_ledger, backup_prune, backup_sets
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Rung
@@ -78,6 +78,29 @@ def test_making_on_a_disk_that_is_full_at_any_stage(disk: Path, tmp_path: Path, 
     assert made_with
     assert min(made_with) > 3, "the disk was never full"
     assert "backup.made.artifact" in told
+
+
+@pytest.mark.parametrize("kind", ["pages", "files"])
+def test_making_with_the_real_engines_on_a_disk_that_is_full_at_any_stage(disk: Path, tmp_path: Path, kind: str) -> None:
+    """Files and SQLite, which need room for listings and a copy beside the set."""
+    small, large = data(tmp_path / "small", 300), data(tmp_path / "large", 60_000)
+    root = disk / "root"
+    told = set()
+    for left in range(0, 60, 3) if kind == "pages" else range(0, 20, 2):
+        first = make(real_backup(root, small), NOW)
+        assert first.found["status"] == "ok", first.found
+        _fill(disk, left if kind == "pages" else None, left if kind == "files" else None)
+        made = make(real_backup(root, large), NOW + 500)
+        told.add(made.found["message"])
+        assert sound(root) == names(root)[::-1] == sorted(filter(None, [first.set, made.set]), reverse=True)
+        assert made.set or made.found["status"] == "critical"
+        (disk / "large").unlink(missing_ok=True)
+        subprocess.run(["rm", "-rf", disk / "many"], check=True)
+        again = make(real_backup(root, large), NOW + 1000)
+        assert again.found["status"] == "ok", again.found
+        assert sound(root)[0] == again.set
+        _empty(disk)
+    assert {"backup.made.ok", "backup.made.artifact"} <= told
 
 
 def test_pruning_on_a_full_disk_wins_space(disk: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Command, Limits, command
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Command, Limits, command
 
 
 @pytest.mark.parametrize("compression", ["zstd", "none"])
@@ -94,3 +94,30 @@ def test_a_command_is_fed(tmp_path):
     assert backup_stream.run(Command(("cat",), stdin=b"fed")) == b"fed"
     with backup_stream.produced(Command(("cat",), stdin=b"fed")) as file:
         assert file.read() == b"fed"
+
+
+def test_a_hook_runs_where_no_temporary_file_can_be_made(tmp_path, monkeypatch):
+    """A full disk is when a service must not be left standing still."""
+
+    def full():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(backup_stream.tempfile, "TemporaryFile", full)
+    backup_stream.hook(command("sh", "-c", "echo; touch %s" % (tmp_path / "done")))
+    assert (tmp_path / "done").exists()
+    with pytest.raises(backup_stream.StreamError, match=r"^sh ended with status 3$"):
+        backup_stream.hook(command("sh", "-c", "echo; exit 3"))
+
+
+def test_the_environment_adds_no_options(tmp_path, monkeypatch):
+    """Of root's cron, say: tar would leave out files and end well."""
+    (tmp_path / "app.db").write_text("rows")
+    monkeypatch.setenv("TAR_OPTIONS", "--exclude=*.db")
+    monkeypatch.setenv("PGOPTIONS", "-c search_path=other")
+    monkeypatch.setenv("KEPT", "yes")
+    assert b"app.db" in backup_stream.run(command("tar", "-cf", "-", "-C", str(tmp_path), "."))
+    started = HOST.wrap(command("true", env={"PGPASSWORD": "own"}))
+    assert {name: value for name, value in started.env.items() if name in ("TAR_OPTIONS", "PGOPTIONS", "PGPASSWORD", "KEPT")} == {
+        "PGPASSWORD": "own",
+        "KEPT": "yes",
+    }
