@@ -15,7 +15,7 @@ import itertools
 import os
 import stat
 import time
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_sets, backup_stream, cleanup, orphans
 from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
@@ -37,12 +37,11 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Command, Place
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files_listing import (
     BLOCKS,
+    CAPABILITY,
     ArchiveLimits,
     ArchiveProblem,
-    Checked,
     Counted,
     Listing,
-    check_archive,
     listing_command,
     told,
 )
@@ -57,8 +56,6 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_swap impo
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.file_patterns import entries, left_out
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
-
-__all__ = ["ArchiveLimits", "ArchiveProblem", "Checked", "ConfigEngine", "FilesEngine", "check_archive"]
 
 #: Files whose content is sampled.
 _SAMPLES = 8
@@ -137,7 +134,7 @@ class FilesEngine(Engine):
             base = spec.get("snapshot_root") or "/"
             names = members(spec, base, work.place)
             literal = {path[1:] for path in spec["paths"]}
-            listing = Listing(roots=[os.fsencode(name) for name in names], sample=4 * _SAMPLES)
+            listing = Listing([os.fsencode(name) for name in names], sample=4 * _SAMPLES, capable=_capable(base, work.place))
             words = ["tar", "-c", "-b", BLOCKS, "-f", "-", "-vv", *_CREATE]
             words += ["--one-file-system"] if spec.get("one_file_system") else []
             words += _excluded(spec.get("exclude", ()), _own_folder(names, work))
@@ -428,6 +425,18 @@ def _after(spec: Mapping[str, Any], work: Work) -> None:
         raise EngineError("failed", "after: %s" % error) from None
 
 
+def _capable(base: str, place: Place) -> Callable[[bytes], bool]:
+    """Whether a program has capabilities, of those that have extended attributes. Elsewhere it cannot be asked; then it may."""
+
+    def asked(name: bytes) -> bool:
+        try:
+            return bool(os.getxattr(os.path.join(os.fsencode(base), name), CAPABILITY, follow_symlinks=False))
+        except OSError:
+            return False
+
+    return asked if place is HOST else lambda _name: True
+
+
 def _live_samples(base: str, names: Sequence[bytes], started: float) -> Dict[str, str]:
     """Sums of files that nobody has changed since the dump began: they are what is in the stream."""
     found: Dict[str, str] = {}
@@ -520,8 +529,8 @@ def _feed(artifact: Artifact, stored: Stored, work: Work, command: Command, outp
 
 
 def needed(counted: Counted) -> int:
-    """Bytes of disk that a part of an archive needs. A file with holes is counted whole, which is too much rather than too little."""
-    return counted.bytes + 4096 * counted.entries
+    """Bytes of disk that a part of an archive needs; holes stay holes."""
+    return counted.stored + 4096 * counted.entries
 
 
 def _check_space(needs: Mapping[str, int]) -> None:

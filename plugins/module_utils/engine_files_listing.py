@@ -10,63 +10,47 @@ they see, one that reads it twice does not.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-from typing import Dict, Iterable, List, Mapping, Match, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, Iterable, List, Mapping, Match, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Command, command
 
-#: Kinds of what is wrong, the worse ones first: an archive with ``damaged`` or ``bomb`` cannot be read to its end at all.
-CODES = ("damaged", "bomb", "path", "link", "device", "setuid", "duplicate", "kind")
+#: The attribute that gives a program rights of the superuser, as setuid does.
+CAPABILITY = "security.capability"
 #: Blocks of 512 bytes that tar reads and writes at a time: as much as a pipe takes.
 BLOCKS = "128"
+#: Blocks of zeros at the end: a record of whatever tool.
+_PADDING = 8192
 #: More than these are not told one by one.
 _TOLD = 20
-#: What a foreign archive may hold for each byte of its file; data that is worth a backup does not go beyond it.
-_RATIO = 200.0
-_ALWAYS = 1024**3
 #: Bytes of a folder's path: what is in it, unpacked below another one, is to stay below the 4096 of the system.
 _LONGEST = 3500
 
 
 class ArchiveLimits(NamedTuple):
-    """What is too much. ``entries``, ``bytes``: of all there is to be unpacked; ``ratio``: bytes for each byte of the file."""
+    """What is too much: ``entries`` and ``bytes`` of all there is to be unpacked."""
 
     entries: Optional[int] = None
     bytes: Optional[int] = None
-    ratio: Optional[float] = _RATIO
 
 
 _NO_LIMITS = ArchiveLimits()
+_RUNS = frozenset(b"xst")
 
 
 class ArchiveProblem(NamedTuple):
-    """What is wrong with an archive. ``code``: one of :data:`CODES`."""
+    """What is wrong with an archive. ``code``: ``path``, ``link``, ``device``, ``setuid``, ``duplicate`` or ``kind``."""
 
     code: str
     text: str
 
 
-class Checked(NamedTuple):
-    """What was found in an archive. ``kind``: ``tar`` or ``stream`` (one compressed file); ``totals``: files, folders, links,
-    others and bytes, of a stream only bytes."""
-
-    kind: str
-    problems: Sequence[ArchiveProblem]
-    totals: Mapping[str, int]
-
-
-class _Enough(Exception):  # noqa: N818 - no failure of ours
-    """There is no need to read on."""
-
-
-def listing_command(file: str = "-", *more: str) -> Command:
+def listing_command(file: str = "-") -> Command:
     """The command that lists an archive as :class:`Listing` reads it."""
-    words = ("-t", "-v", "-P", "-B", "-b", BLOCKS, "--numeric-owner", "--quoting-style=c", "-f", file)
-    return command("tar", *words, *more, env={"TZ": "UTC"})
+    # With -i it reads on after the archive's end, where the tar that unpacks stops: what is there is seen, and refused.
+    words = ("-t", "-i", "-v", "-v", "-R", "-P", "-B", "-b", BLOCKS, "--numeric-owner", "--quoting-style=c", "-f", file)
+    return command("tar", *words, "--xattrs", "--xattrs-include=" + CAPABILITY, env={"TZ": "UTC"})
 
 
 class Crossing(NamedTuple):
@@ -77,10 +61,10 @@ class Crossing(NamedTuple):
 
 
 class Counted:
-    """What one part of an archive holds. ``stored``: about what it takes on the disk."""
+    """What one part of an archive holds. ``stored``: bytes of it in the archive, without the holes of its files."""
 
     def __init__(self) -> None:
-        self.files = self.folders = self.links = self.others = self.bytes = 0
+        self.files = self.folders = self.links = self.others = self.bytes = self.stored = 0
         self.crossing: List[Crossing] = []
 
     def counts(self) -> Dict[str, int]:
@@ -98,7 +82,8 @@ class Listing:
 
     ``roots``: the members below which everything is to be, links too; empty: anywhere in the archive. ``limits``: one more is a
     bomb. ``items``: members that are counted one by one, each with all below it. ``sample``: how many names of small files are
-    picked, the same ones each time.
+    picked, the same ones each time. ``capable``: whether a program with extended attributes has capabilities; where the listing says
+    it by itself, None.
     """
 
     def __init__(
@@ -107,6 +92,7 @@ class Listing:
         limits: ArchiveLimits = _NO_LIMITS,
         items: Iterable[bytes] = (),
         sample: int = 0,
+        capable: Optional[Callable[[bytes], bool]] = None,
     ) -> None:
         self.total = Counted()
         self.problems: List[ArchiveProblem] = []
@@ -120,6 +106,10 @@ class Listing:
         self._sampled: List[Tuple[int, bytes]] = []
         self._sample_below = 1 << 32
         self._rest = b""
+        self._capable = capable
+        self._block = 0
+        self._before: Optional[Counted] = None
+        self._ends: Optional[int] = None
         self._seen: Set[int] = set()
         self._folders: Set[bytes] = set()
         self._links: Set[bytes] = set()
@@ -158,6 +148,8 @@ class Listing:
         if self._rest:
             self._line(self._rest)
             self._rest = b""
+        if self._ends == 0:
+            raise EngineError("damaged", "it is half an archive: its end is missing")
         for name in sorted(self._links & self._parents):
             self._problem("link", "%s is a link, and other entries are below it" % shown(name))
 
@@ -179,6 +171,16 @@ class Listing:
             self.problems.append(ArchiveProblem(code, text))
 
     def _line(self, line: bytes) -> None:  # noqa: C901 - one entry, all in one place for it is the hot one
+        if line[:6] == b"block ":
+            number, _colon, line = line[6:].partition(b": ")
+            self._reached(int(number))
+            if line[:2] == b"**":
+                self._end(line)
+                return
+            if self._ends:
+                raise EngineError("damaged", "it goes on after its end")
+        elif line[:4] == b"  x:":  # it is in the mode, too
+            return
         head, _quote, rest = line.partition(b'"')
         columns = head.split(None, 3)
         if len(columns) < 3 or not rest:
@@ -229,8 +231,14 @@ class Listing:
             self.special[told(name)] = "fifo" if kind == b"p" else "%s %s" % ({b"c": "device", b"b": "block device"}[kind], size.decode())
         else:
             self._problem("kind", "%s is of the kind %r, which is not unpacked" % (shown(name), kind.decode("ascii", "replace")))
-        if kind == b"-" and (mode[3:4] in b"sS" or mode[6:7] in b"sS"):
-            self.special[told(name)] = mode[1:10].decode("ascii", "replace")
+        if kind == b"-":
+            what = mode[1:10] if mode[3:4] in b"sS" or mode[6:7] in b"sS" else b""
+            # For files that are no programs it means nothing.
+            if mode[10:11] in (b"*", b"+") and set(mode[1:10]) & _RUNS and (self._capable is None or self._capable(name)):
+                what = (what + b" capabilities").strip()
+            if what:
+                self.special[told(name)] = what.decode("ascii", "replace")
+        self._before = item
         if item is not None:
             self._count(item, kind, length)
             if name in self.items:
@@ -239,6 +247,21 @@ class Listing:
             raise EngineError("unsafe", "it holds more than the %d entries it should" % self._entry_limit)
         if counted.bytes > self._byte_limit:
             raise EngineError("unsafe", "it holds more than the %d bytes it should" % self._byte_limit)
+
+    def _end(self, line: bytes) -> None:
+        """A block of zeros, which is the end, or that of the file."""
+        self._before = None
+        self._ends = (self._ends or 0) + line.startswith(b"** Block of NULs")
+        if self._ends > _PADDING:
+            raise EngineError("damaged", "it goes on after its end")
+
+    def _reached(self, block: int) -> None:
+        """The next entry, or the end, is at this block."""
+        size = (block - self._block) * 512
+        self._block = block
+        self.total.stored += size
+        if self._before is not None:
+            self._before.stored += size
 
     @staticmethod
     def _count(item: Counted, kind: bytes, length: int) -> None:
@@ -299,13 +322,15 @@ class Listing:
             parts: List[bytes] = []
         else:
             parts = name.split(b"/")[:-1]
+        down = False
         for part in target.split(b"/"):
             if part == b"..":
-                if not parts:
+                if not parts or down:  # what it goes down to may be a link itself, and then this is not the way back
                     return True
                 parts.pop()
             elif part not in (b"", b"."):
                 parts.append(part)
+                down = True
         return bool(self._roots) and not _below(b"/".join(parts), self._roots)
 
     def _hard_link(self, name: bytes, target: bytes, item: Optional[Counted]) -> bytes:
@@ -337,7 +362,7 @@ class Listing:
 def _special_code(what: str) -> str:
     if what.startswith("link"):
         return "link"
-    return "setuid" if "s" in what.lower() and len(what) == 9 and " " not in what else "device"
+    return "device" if what == "fifo" or "device" in what else "setuid"
 
 
 def _below(name: bytes, roots: Sequence[bytes]) -> bool:
@@ -382,94 +407,3 @@ def told(name: bytes) -> str:
 def shown(name: bytes) -> str:
     """A name for people."""
     return repr(told(name[:200]))
-
-
-def check_archive(path: str, limits: ArchiveLimits = _NO_LIMITS) -> Checked:
-    """Read an archive of any tool to its end: tar as it is or in gzip, zstd, bzip2 or xz, or one file in gzip, zstd, bzip2, xz.
-
-    Raises OSError when the file itself cannot be read; all that is wrong with what is in it are problems.
-    """
-    with open(path, "rb") as file:
-        start = file.read(262)
-        size = os.fstat(file.fileno()).st_size
-    packed = next((name for name, magic in _MAGIC.items() if start.startswith(magic)), "none")
-    most = None if limits.ratio is None else max(_ALWAYS, int(limits.ratio * size))
-    if limits.bytes is not None:
-        most = limits.bytes if most is None else min(most, limits.bytes)
-    try:
-        if not _is_tar(path, packed):
-            if packed == "none":
-                problem = "it is empty" if not size else "it is neither tar nor gzip, zstd, bzip2 or xz"
-                return Checked("stream", [ArchiveProblem("damaged", problem)], {"bytes": size})
-            return _check_stream(path, packed, most)
-        return _check_tar(path, packed, limits._replace(bytes=most))
-    except backup_stream.StreamError as error:
-        return Checked("tar", [ArchiveProblem("damaged", str(error))], {})
-
-
-_MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "bzip2": b"BZh", "xz": b"\xfd7zXZ\x00"}
-
-
-def _unpack(packed: str) -> Command:
-    return command({"none": "cat"}.get(packed, packed), *([] if packed == "none" else ["-q", "-dc"]))
-
-
-def _is_tar(path: str, packed: str) -> bool:
-    start = b""
-
-    def take(block: bytes) -> None:
-        nonlocal start
-        start += block
-        if len(start) >= 512:
-            raise _Enough
-
-    with contextlib.suppress(_Enough):
-        backup_stream.feed(path, _unpack(packed), "none", output=take)
-    if start[257:262] == b"ustar":
-        return True
-    if len(start) < 512:
-        return False
-    if start[:512] == bytes(512):
-        return True  # an archive of nothing
-    try:  # the format before ustar has its sum alone
-        wanted = int(start[148:156].strip(b" \0") or b"x", 8)
-    except ValueError:
-        return False
-    return wanted == sum(start[:148]) + 256 + sum(start[156:512])
-
-
-def _check_stream(path: str, packed: str, most: Optional[int]) -> Checked:
-    taken = 0
-
-    def take(block: bytes) -> None:
-        nonlocal taken
-        taken += len(block)
-        if most is not None and taken > most:
-            raise _Enough
-
-    try:
-        backup_stream.feed(path, _unpack(packed), "none", output=take)
-    except _Enough:
-        return Checked("stream", [ArchiveProblem("bomb", "it holds more than %d bytes" % (most or 0))], {"bytes": taken})
-    except backup_stream.StreamError as error:
-        return Checked("stream", [ArchiveProblem("damaged", str(error))], {"bytes": taken})
-    return Checked("stream", [], {"bytes": taken})
-
-
-def _check_tar(path: str, packed: str, limits: ArchiveLimits) -> Checked:
-    listing = Listing(limits=limits)
-    problem: Optional[ArchiveProblem] = None
-    try:
-        if packed in ("gzip", "zstd", "none"):
-            backup_stream.feed(path, listing_command(), packed, output=listing.feed)
-        else:
-            backup_stream.feed(path, listing_command("-", "--" + packed), "none", output=listing.feed)
-        listing.finish()
-    except EngineError as error:
-        problem = ArchiveProblem("bomb" if error.code == "unsafe" else error.code, str(error))
-    except backup_stream.StreamError as error:
-        problem = ArchiveProblem("damaged", str(error))
-    if problem is None and not listing.total.entries:
-        problem = ArchiveProblem("damaged", "it holds nothing")
-    problems = [*([problem] if problem else []), *listing.problems, *listing.unknown({})]
-    return Checked("tar", problems[: 2 * _TOLD], listing.total.counts())

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -56,6 +57,10 @@ def plant(folder: Path, sparse: int = 3 * 1024**3) -> None:
     if os.geteuid() == 0:
         os.chown(write(b"owned", b"x"), 12345, 54321)
         os.lchown(base + b"/inward", 2345, 2346)
+        capable = write(b"capable", b"#!/bin/sh\n")
+        os.chmod(capable, 0o755)
+        with contextlib.suppress(PermissionError):  # root in a container may lack that right itself
+            os.setxattr(capable, "security.capability", bytes.fromhex("0100000200200000000000000000000000000000"))
     subprocess.run(["setfacl", "-m", "u:1:r", base + b"/attributes"], check=True)
     subprocess.run(["setfacl", "-d", "-m", "g:2:rx", base + b"/sub"], check=True)
 

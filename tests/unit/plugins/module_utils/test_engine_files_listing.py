@@ -157,7 +157,9 @@ def test_problems(lines: str, roots: tuple[bytes, ...], codes: list[str]) -> Non
         ("a/l", "../../b", (), True),
         ("l", "..", (), True),
         ("l", "/etc", (), True),
-        ("a/l", "x/../../b", (), False),
+        ("a/l", "x/../b", (), True),
+        ("srv/a/l", "./.././b", (b"srv",), False),
+        ("srv/a/l", "/srv/b/../c", (b"srv",), True),
         ("srv/l", "/srv/x", (b"srv",), False),
         ("srv/l", "/srv", (b"srv",), False),
         ("srv/l", "/srvx", (b"srv",), True),
@@ -182,6 +184,9 @@ def test_links_that_lead_out(name: str, to: str, roots: tuple[bytes, ...], out: 
         ("rw-r-Sr--", "-", "setuid"),
         ("rwxrwxrwt", "-", None),
         ("rwxr-sr-x", "d", None),
+        ("rwxr-xr-x*", "-", "setuid"),
+        ("rwsr-xr-x*", "-", "setuid"),
+        ("rw-r--r--*", "-", None),
         ("rw-r--r--", "p", "device"),
         ("rw-r--r--", "c", "device"),
         ("rw-r--r--", "b", "device"),
@@ -218,3 +223,29 @@ def test_samples_are_the_same_each_time() -> None:
     one = read("".join(lines), sample=8).samples()
     assert len(set(one)) == 8
     assert read("".join(reversed(lines)), sample=8).samples() == one
+
+
+def test_stored_bytes_are_those_of_the_archive() -> None:
+    """Not the sizes of files with holes, in all and of each member."""
+    lines = ["block 3: " + line("d/", "d", 0), "block 6: " + line("d/a", size=1 << 40), "block 16: " + line("b", size=5), "block 18: "]
+    end = "** Block of NULs **\n"
+    listing = read("".join(lines) + end + "block 19: " + end + "block 20: ** End of File **\n", items=[b"d"])
+    assert (listing.total.stored, listing.items[b"d"].stored) == (20 * 512, 13 * 512)
+    with pytest.raises(EngineError, match="its end is missing"):
+        read("".join(lines) + "** End of File **\n")
+
+
+def test_capabilities_are_asked_for_where_the_listing_does_not_tell_them() -> None:
+    lines = line("a", mode="rwxr-xr-x*") + line("b", mode="rwxr-xr-x+") + line("c", mode="rwxr-xr-x ") + line("d", mode="rw-r--r--*")
+    asked: list[bytes] = []
+    listing = read(lines, capable=lambda name: not asked.append(name) and name == b"b")
+    assert asked == [b"a", b"b"]
+    assert listing.special == {"b": "capabilities"}
+
+
+def test_nothing_comes_after_the_end() -> None:
+    end = "block 3: ** Block of NULs **\n"
+    with pytest.raises(EngineError, match="goes on after its end"):
+        read("block 0: " + line("a") + end + "block 4: " + line("b"))
+    with pytest.raises(EngineError, match="goes on after its end"):
+        read("block 0: " + line("a") + end * 10_000)
