@@ -25,6 +25,8 @@ _EPOCH = r"(?<!\d)(1[5-9]\d{8}|2[01]\d{8})(?!\d)"
 _AGREE = 86400.0
 #: Clocks of file servers differ a little.
 FUTURE = 300.0
+#: Seconds in which a root is to answer: a file server that is gone holds up no other backup.
+PATIENCE = 20.0
 
 
 class When(NamedTuple):

@@ -47,8 +47,6 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.options import O
 ALL = "all"
 #: A little early is on time: a daily run does not begin at the same second.
 _EARLY = 0.04
-#: Seconds in which a root is to answer: a file server that is gone holds up no other backup.
-_PATIENCE = 20.0
 
 
 class Asked(NamedTuple):
@@ -113,13 +111,13 @@ def run(
     findings: List[Finding] = []
     proved: List[Proved] = []
     changed = False
-    answers = host_space.Spaces([[root] for root in sorted({backup.root for backup in asked.backups})], _PATIENCE).collect()
+    hanging = host_space.hanging([backup.root for backup in asked.backups], backup_scan.PATIENCE)
     for backup in asked.backups:
         started = time.monotonic()
         job = (_Sets if backup.kind == "set" else _Foreign)(backup, asked, check_mode, clock, engines)
         try:
-            if answers[backup.root].reason == "hangs":
-                raise BackupError("hangs", "%s does not answer within %d seconds" % (backup.root, _PATIENCE))
+            if backup.root in hanging:
+                raise BackupError("denied", "%s does not answer within %d seconds" % (backup.root, backup_scan.PATIENCE))
             job.run()
         except Exception as error:  # noqa: BLE001 - whatever it is, the other backups are still to be verified
             job.lines.append(("unknown", message("backup_verify.root", name=backup.name, reason=_reason(error))))

@@ -121,6 +121,12 @@ class _Child:
             return
 
 
+def hanging(paths: Iterable[str], timeout: float) -> List[str]:
+    """Those of the paths whose file system does not answer."""
+    answers = Spaces([[path] for path in sorted(set(paths))], timeout).collect()
+    return [path for path, answer in answers.items() if answer.reason == "hangs"]
+
+
 class Spaces:
     """Asks for the space of paths in children, one for each group, while the caller does something else."""
 

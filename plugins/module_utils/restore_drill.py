@@ -20,6 +20,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     backup_scratch,
     backup_sets,
     backup_verify_set,
+    host_space,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Drilled, Engine
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
@@ -75,7 +76,8 @@ def run(
     engines: Callable[[str], Engine] = backup_engines.engine,
 ) -> List[Result]:
     """Drill each backup; one that fails holds up no other."""
-    return [_Drill(backup, asked.set, clock, engines).tell(check_mode) for backup in asked.backups]
+    hanging = host_space.hanging([backup.root for backup in asked.backups], backup_scan.PATIENCE)
+    return [_Drill(backup, asked.set, clock, engines).tell(check_mode, backup.root in hanging) for backup in asked.backups]
 
 
 def kinds(counts: Mapping[str, int]) -> Dict[str, int]:
@@ -105,9 +107,11 @@ class _Drill:
         check = "backup.%s.%s" % (self.backup.name, what)
         self.findings.append(finding(check, "backup", status, text, remedy=self.backup.remedy, **more))
 
-    def tell(self, check_mode: bool) -> Result:
+    def tell(self, check_mode: bool, hangs: bool = False) -> Result:
         """Drill, and tell what became of it."""
         try:
+            if hangs:
+                raise BackupError("denied", "%s does not answer within %d seconds" % (self.backup.root, backup_scan.PATIENCE))
             sets = backup_sets.listed(self.backup.root)
             one = backup_sets.choose(sets, self.wanted, self.backup.verified_rung)
             backup_verify_set.room(one.path, one.manifest, self.means)

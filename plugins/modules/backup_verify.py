@@ -17,8 +17,11 @@ description:
   - What was reached is written into the set's C(verified.json) and, good or bad, into the ledger of its root. A set that fails loses
     the rungs that it passed before.
   - Backups of other tools (O(backups[].kind=file) and V(folder)) are proved to rung 3 at most - tar, gzip, zstd, xz, bzip2, zip, dumps in
-    SQL, of pg_dump, of mongodump, RDB files, SQLite databases, and C(.sha256) files beside them. Their record is
+    SQL, of pg_dump, of mongodump, RDB files, SQLite databases, and files of sums beside them such as C(.sha256) and C(SHA256SUMS). What
+    cannot be looked into - encrypted files, one volume of a split file - is not called whole. Their record is
     C(.opsrunner-verified.json) in the root.
+  - What is in the way of a rung - a program, a right, space, a key, a file server that does not answer - is told as V(warning), below
+    rung 2 as V(unknown), and takes nothing from what was proved. Rungs 4 and 5 keep out of the source and need space, as a drill does.
   - Encrypted artifacts without O(backups[].encryption.identity) can only be proved to rung 2, which is told.
 author:
   - opsrunner maintainers (@opsrunner)

@@ -13,7 +13,7 @@ from opsrunner import selftest_backup
 from opsrunner._collection import backup_ledger, restore_drill
 
 #: Each with so many seeds; what takes two artifacts is tried with files and databases in the unit tests.
-EACH = 3
+EACH = 2
 DAMAGES = [damage for damage in selftest_backup.DAMAGES if damage.name != "two artifacts swapped"]
 
 
