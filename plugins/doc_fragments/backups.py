@@ -171,13 +171,15 @@ options:
             description: For MongoDB, the database that knows the user.
             type: str
           ca_file:
-            description: Certificates that the server's is checked with.
+            description:
+              - Certificates that the server's is checked with. For PostgreSQL, MySQL and Redis it goes with a host, and nothing is sent
+                unless the connection is encrypted and the server's certificate is for that host.
             type: path
           cert_file:
-            description: For Redis and MongoDB, the certificate that the server checks; for MongoDB with its key in the same file.
+            description: For database servers, the certificate that the server checks; for MongoDB with its key in the same file.
             type: path
           key_file:
-            description: For Redis, the key of O(backups[].artifacts[].cert_file).
+            description: For PostgreSQL, MySQL and Redis, the key of O(backups[].artifacts[].cert_file).
             type: path
           run_as:
             description: User of the host that the engine's programs run as, such as V(postgres).
@@ -293,11 +295,23 @@ options:
             description: For restic, the repository's password. Never on a command line.
             type: str
           bandwidth:
-            description: Bytes a second that are sent at most.
+            description: Bytes a second that are sent or fetched at most; to and from S3 by the part of 16 MiB.
             type: str
           max_behind:
             description: A copy that lacks a set older than this is told, V(26h) unless said otherwise.
             type: str
+          keep:
+            description:
+              - How many sets are kept at the copy, by the rules of O(backups[].keep), which says nothing of copies. Without it nothing is
+                ever removed there. M(opsrunner.runbook.backup_copy) removes what is not kept when that is confirmed.
+            type: dict
+            suboptions:
+              last: {description: The newest ones., type: int}
+              hourly: {description: Hours., type: int}
+              daily: {description: Days., type: int}
+              weekly: {description: ISO weeks., type: int}
+              monthly: {description: Months., type: int}
+              yearly: {description: Years., type: int}
       verify:
         description:
           - How often M(opsrunner.runbook.backup_verify) climbs each rung from 2 to 5 with the newest backup - a dictionary of rung and

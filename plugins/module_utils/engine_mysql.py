@@ -16,6 +16,7 @@ import re
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream as stream
+from ansible_collections.opsrunner.runbook.plugins.module_utils import engine_sql
 from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import (
     Drilled,
@@ -30,33 +31,23 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine im
     Work,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_client import Client, literal, output, qualified
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_restore import (
-    DRILL,
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_client import Client, literal, qualified
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_load import (
     DUMPERS,
-    DatabaseRestorer,
-    TablesRestorer,
     base_tables,
     count,
     load,
-    opened_artifact,
-    scratch_schema,
-    scratch_server,
     tables_dump,
     versioned_tables,
 )
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_restore import DatabaseRestorer
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_scratch import DRILL, scratch_schema, scratch_server
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_script import SAMPLE, DumpReader
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_tables import TablesRestorer
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, nearest
 
 CONTENTS = ("whole", "schema", "tables")
 _SAMPLED_TABLES = 20
-
-
-def _port(value: Any, path: str) -> int:
-    number = read.whole(value, path)
-    if not 1 <= number <= 65535:
-        raise OptionError(path, "%d is no port" % number)
-    return number
 
 
 class MysqlEngine(Engine):
@@ -65,27 +56,16 @@ class MysqlEngine(Engine):
     name = "mysql"
     ending = ".sql"
     readers: Mapping[str, read.Reader] = {
-        "database": read.text,
-        "host": read.text,
-        "port": _port,
+        **engine_sql.READERS,
         "socket": read.absolute,
-        "user": read.text,
-        "password": read.text,
-        "run_as": read.user,
         "content": read.choice(*CONTENTS),
         "tables": read.texts,
-        "timeout": read.duration,
     }
     required = ("database",)
 
     def parse(self, item: Mapping[str, Any], path: str) -> Dict[str, Any]:
         """What of the database, and by which way it is reached."""
-        found = dict(item)
-        content = found.setdefault("content", "tables" if found.get("tables") else "whole")
-        if content == "tables" and not found.get("tables"):
-            raise OptionError(path + ".tables", "is required with content tables and is missing")
-        if content != "tables" and found.get("tables"):
-            raise OptionError(path + ".tables", "goes with content tables only", hint="content: tables")
+        found = engine_sql.parse(item, path)
         if found.get("socket") and found.get("host"):
             raise OptionError(path + ".socket", "does not go with host: it is one way or the other")
         if found["database"].lower() in ("mysql", "information_schema", "performance_schema", "sys"):
@@ -171,15 +151,7 @@ class MysqlEngine(Engine):
         if reader.strange:
             raise EngineError("unsafe", "holds what no dump of one database has: %s" % reader.strange[0])
         if artifact.counts:
-            found = reader.counts
-            names = set(found) | set(artifact.counts)
-            wrong = [
-                "%s: %d, not %d" % (name, found.get(name, 0), artifact.counts.get(name, 0))
-                for name in sorted(names)
-                if found.get(name, 0) != artifact.counts.get(name, 0)
-            ]
-            if wrong:
-                raise EngineError("damaged", "holds something else than the manifest tells: " + "; ".join(wrong[:10]))
+            engine_sql.same(artifact.counts, reader.counts)
 
     def drill(self, spec: Optional[Mapping[str, Any]], artifact: Artifact, stored: Stored, work: Work) -> Drilled:
         """A schema of its own on the backup's server, or on one made for the drill; events are made, but never run."""
@@ -285,7 +257,7 @@ def _drill(client: Client, artifact: Artifact, stored: Stored, work: Work) -> Dr
 
 def _read(artifact: Artifact, stored: Stored, work: Work) -> DumpReader:
     reader = DumpReader()
-    with opened_artifact(artifact, stored, work) as file:
+    with engine_sql.opened_artifact(artifact, stored, work) as file:
         while True:
             block = file.read(stream.BLOCK)
             if not block:
@@ -318,7 +290,7 @@ def _samples(client: Client, schema: str, artifact: Artifact) -> Dict[str, str]:
     ]
     for name in artifact.samples:
         reader = DumpReader()
-        blocks = output(client, tables_dump(client, words, schema, (name[5:],)), 1 << 16)
+        blocks = client.output(tables_dump(client, words, schema, (name[5:],)), size=1 << 16)
         seen = 0
         with contextlib.closing(blocks):
             for block in blocks:

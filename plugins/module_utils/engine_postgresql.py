@@ -19,6 +19,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, 
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream as stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils import engine_postgresql_facts as facts
+from ansible_collections.opsrunner.runbook.plugins.module_utils import engine_sql
 from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import (
     Drilled,
@@ -33,6 +34,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine im
     Work,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_artifact import check_content
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_client import (
     Client,
     Session,
@@ -49,16 +51,14 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresq
     load_globals,
     read_globals,
 )
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_restore import (
-    DatabaseRestorer,
-    TablesRestorer,
-    check_content,
-    expand,
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_restore import DatabaseRestorer
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_scratch import (
     load,
     scratch_database,
     scratch_server,
     take,
 )
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_tables import TablesRestorer, expand
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, nearest
 
 CONTENTS = ("whole", "schema", "tables", "globals")
@@ -75,44 +75,22 @@ def _table(value: Any, path: str) -> Tuple[str, ...]:
     return tuple(found)
 
 
-def _port(value: Any, path: str) -> int:
-    number = read.whole(value, path)
-    if not 1 <= number <= 65535:
-        raise OptionError(path, "%d is no port" % number)
-    return number
-
-
 class PostgresqlEngine(Engine):
     """See the module."""
 
     name = "postgresql"
     ending = ".dump"
-    readers: Mapping[str, read.Reader] = {
-        "database": read.text,
-        "host": read.text,
-        "port": _port,
-        "user": read.text,
-        "password": read.text,
-        "run_as": read.user,
-        "content": read.choice(*CONTENTS),
-        "tables": _table,
-        "timeout": read.duration,
-    }
+    readers: Mapping[str, read.Reader] = {**engine_sql.READERS, "content": read.choice(*CONTENTS), "tables": _table}
 
     def parse(self, item: Mapping[str, Any], path: str) -> Dict[str, Any]:
         """Which database, and what of it."""
-        found = dict(item)
-        content = found.setdefault("content", "tables" if found.get("tables") else "whole")
-        if content == "globals":
+        found = engine_sql.parse(item, path)
+        if found["content"] == "globals":
             for key in ("database", "tables"):
                 if found.get(key):
                     raise OptionError("%s.%s" % (path, key), "does not go with content globals, which are the server's")
         elif not found.get("database"):
             raise OptionError(path + ".database", "is required and is missing")
-        if content == "tables" and not found.get("tables"):
-            raise OptionError(path + ".tables", "is required with content tables and is missing")
-        if content != "tables" and found.get("tables"):
-            raise OptionError(path + ".tables", "goes with content tables only", hint="content: tables")
         return found
 
     def reach(self, spec: Mapping[str, Any], work: Work) -> None:
@@ -131,7 +109,7 @@ class PostgresqlEngine(Engine):
     def read_through(self, artifact: Artifact, stored: Stored, work: Work) -> None:
         """pg_restore turns all rows into a script, which is counted; the list of contents must have what the manifest tells."""
         if artifact.source.get("content") == "globals":
-            _same(artifact.counts, read_globals(artifact, stored, work)[0])
+            engine_sql.same(artifact.counts, read_globals(artifact, stored, work)[0])
             return
         check_content(artifact, stored, work)
 
@@ -271,12 +249,6 @@ def _amcheck(session: Session) -> Optional[str]:
         "SELECT n.nspname AS name FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'amcheck'"
     )
     return found[0]["name"] if found else None
-
-
-def _same(wanted: Mapping[str, int], found: Mapping[str, int]) -> None:
-    wrong = ["%s: %d, not %d" % (name, found.get(name, 0), count) for name, count in sorted(wanted.items()) if found.get(name, 0) != count]
-    if wrong:
-        raise EngineError("damaged", "holds something else than the manifest tells: " + "; ".join(wrong[:10]))
 
 
 # The dump of a database

@@ -11,15 +11,13 @@ import json
 import math
 import os
 import re
-import subprocess
-import tempfile
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils import engine_sql
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Command, command
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import BLOCK, TAIL, StreamError, run
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import StreamError, run
 
-TIMEOUT = 30.0
 #: Bytes of a name that the server keeps (NAMEDATALEN - 1).
 NAME_BYTES = 63
 #: What our own sessions rely on, whatever the server's, the database's or the role's settings are.
@@ -88,42 +86,33 @@ def split_name(text: str) -> Tuple[str, str]:
     return (names[0], names[1]) if len(names) == 2 else ("public", names[0])
 
 
-def fitted(base: str, suffix: str) -> str:
-    """``base`` and ``suffix`` as one name that the server does not cut; what is cut is told apart by its sum."""
-    whole = base + suffix
-    if len(whole.encode()) <= NAME_BYTES:
-        return whole
-    import zlib
-
-    mark = "_%08x" % (zlib.crc32(base.encode()) & 0xFFFFFFFF)
-    room = NAME_BYTES - len((mark + suffix).encode())
-    return base.encode()[:room].decode("utf-8", "ignore") + mark + suffix
-
-
-def code_of(text: str) -> str:
-    """The code of an :class:`EngineError` from what a program said."""
-    for pattern, code in _CODES:
-        if re.search(pattern, text):
-            return code
-    return "failed"
-
-
+_VARIABLES = (
+    ("host", "PGHOST"),
+    ("port", "PGPORT"),
+    ("user", "PGUSER"),
+    ("password", "PGPASSWORD"),
+    ("ca_file", "PGSSLROOTCERT"),
+    ("cert_file", "PGSSLCERT"),
+    ("key_file", "PGSSLKEY"),
+)
 _TEXTS = re.compile(r"'(?:[^']|'')*'?")
 _PASSWORD = re.compile(r"(?i)(passw\w*\W{1,3})'(?:[^']|'')*'?")
 
 
-def _without_texts(said: str) -> str:
-    """What a program said without the texts of the statement that failed: a password may be one of them."""
-    head, command_was, statement = said.partition("Command was:")
-    return _PASSWORD.sub(r"\1'***'", head) + command_was + _TEXTS.sub("'***'", statement)
+def fitted(base: str, suffix: str) -> str:
+    """``base`` and ``suffix`` as one name that the server does not cut."""
+    return engine_sql.fitted(base, suffix, NAME_BYTES, lambda name: len(name.encode("utf-8", "surrogateescape")))
 
 
-class Client:
+def code_of(text: str) -> str:
+    """The code of an EngineError from what a program said."""
+    return engine_sql.code_of(text, _CODES)
+
+
+class Client(engine_sql.Client):
     """A server as a backup's options name it."""
 
-    def __init__(self, spec: Mapping[str, Any], work: Work) -> None:
-        self.spec, self.work = spec, work
-        self.timeout = float(spec.get("timeout") or TIMEOUT)
+    CODES = _CODES
 
     @property
     def local(self) -> bool:
@@ -131,22 +120,19 @@ class Client:
         host = self.spec.get("host")
         return host is None or host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
 
-    def mask(self, text: str) -> str:
-        """A message without the password."""
-        password = self.spec.get("password")
-        return text.replace(password, "***") if password else text
-
-    def error(self, error: StreamError, code: Optional[str] = None) -> EngineError:
-        """A program's failure as the engine's."""
-        text = self.mask(_without_texts(str(error)))
-        return EngineError(code or code_of(text), text)
+    def bare(self, said: str) -> str:
+        """Without the texts of the statement that failed: a password may be one of them."""
+        head, command_was, statement = said.partition("Command was:")
+        return _PASSWORD.sub(r"\1'***'", head) + command_was + _TEXTS.sub("'***'", statement)
 
     def command(self, program: str, *words: str, database: Optional[str] = None) -> Command:
         """A program that connects to the server; it never asks for a password."""
         env = {"PGCONNECT_TIMEOUT": str(max(2, math.ceil(self.timeout))), "PGCLIENTENCODING": "UTF8", "PGAPPNAME": "opsrunner"}
-        for key, variable in (("host", "PGHOST"), ("port", "PGPORT"), ("user", "PGUSER"), ("password", "PGPASSWORD")):
+        for key, variable in _VARIABLES:
             if self.spec.get(key) is not None:
                 env[variable] = str(self.spec[key])
+        if self.spec.get("ca_file"):
+            env["PGSSLMODE"] = "verify-full"
         target = ("-d", conninfo(database)) if database is not None else ()
         return command(program, "-w", *target, *words, env=env, user=self.spec.get("run_as"))
 
@@ -176,7 +162,7 @@ class Client:
     @contextlib.contextmanager
     def session(self, database: str) -> Iterator[Session]:
         """A psql that stays open."""
-        session = Session(self, database)
+        session = Session(self, self.psql(database))
         try:
             session.ask(PREAMBLE.rstrip().rstrip(";"))
             session.ask(UNHURRIED)
@@ -210,31 +196,6 @@ class Client:
         """What a COPY ... TO STDOUT gives, in blocks. EngineError at its end when it did not come to it."""
         return self.output(self.psql(database, "-v", "ON_ERROR_STOP=1"), (_BEGINNING + query + ";\n").encode("utf-8", "surrogateescape"))
 
-    def output(self, what: Command, stdin: bytes = b"") -> Iterator[bytes]:
-        """What a program prints, in blocks. EngineError at its end when it failed."""
-        started = self.work.place.wrap(what, self.work.limits)
-        with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as script:
-            script.write(stdin)
-            script.seek(0)
-            process = subprocess.Popen(
-                started.argv, env=started.env, cwd=started.cwd, stdin=script, stdout=subprocess.PIPE, stderr=said, bufsize=0
-            )
-            try:
-                while True:
-                    block = process.stdout.read(BLOCK)  # type: ignore[union-attr]  # it is a pipe
-                    if not block:
-                        break
-                    yield block
-                if process.wait() != 0:
-                    said.seek(0)
-                    text = said.read()[-TAIL:].decode("utf-8", "replace").strip()
-                    raise self.error(StreamError(what.program, process.returncode, text))
-            finally:
-                process.stdout.close()  # type: ignore[union-attr]  # it is a pipe
-                if process.poll() is None:
-                    process.kill()
-                process.wait()
-
 
 def as_json(query: str) -> str:
     """A query whose rows come as one line of JSON."""
@@ -250,34 +211,8 @@ def parsed(text: str) -> List[Dict[str, Any]]:
     return list(found)
 
 
-class Session:
-    """A psql that is kept open: a transaction, its snapshot and its locks live as long as it does."""
-
-    def __init__(self, client: Client, database: str) -> None:
-        self._client = client
-        self._mark = "-- %s --" % os.urandom(12).hex()
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the session
-        started = client.work.place.wrap(client.psql(database), None)
-        try:
-            self._process = subprocess.Popen(
-                started.argv, env=started.env, cwd=started.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said
-            )
-        except OSError as error:
-            self._said.close()
-            missing = isinstance(error, FileNotFoundError)
-            raise EngineError("unreachable", "psql %s" % ("is not installed" if missing else error.strerror)) from None
-
-    def send(self, data: bytes) -> None:
-        """Write to psql: a statement's beginning, or rows of a COPY. EngineError when it is gone."""
-        try:
-            self._process.stdin.write(data)  # type: ignore[union-attr]  # it is a pipe
-        except (OSError, ValueError):
-            raise self._gone() from None
-
-    def ask(self, statement: str) -> str:
-        """Run one statement and return what it prints. EngineError with the server's message; the session goes on then."""
-        self.send(statement.encode("utf-8", "surrogateescape") + b";\n")
-        return self.answer()
+class Session(engine_sql.Session):
+    """A psql that is kept open. An error ends a statement, not the session."""
 
     def pour(self, blocks: Iterable[bytes]) -> None:
         """Run a script, or a COPY with its rows. EngineError at the first error, which ends the session: rows of a COPY that
@@ -291,66 +226,29 @@ class Session:
     def answer(self) -> str:
         """What was printed since the last answer."""
         mark = self._mark
-        self.send(
-            (
-                "\\if :ERROR\n\\echo '%s' error\n\\echo :LAST_ERROR_MESSAGE\n\\echo '%s'\n\\else\n\\echo '%s'\n\\endif\n"
-                % (mark, mark, mark)
-            ).encode()
-        )
-        try:
-            self._process.stdin.flush()  # type: ignore[union-attr]  # it is a pipe
-        except (OSError, ValueError):
-            raise self._gone() from None
         lines: List[str] = []
         problem: Optional[int] = None
-        for line in self._process.stdout:  # type: ignore[union-attr]  # it is a pipe
-            text = line.decode("utf-8", "surrogateescape").rstrip("\n")
+        told = "\\if :ERROR\n\\echo '%s' error\n\\echo :LAST_ERROR_MESSAGE\n\\echo '%s'\n\\else\n\\echo '%s'\n\\endif\n"
+        for text in self._lines(told % (mark, mark, mark)):
+            if text == mark and problem is None:
+                break
             if text == mark:
-                if problem is None:
-                    return "\n".join(lines)
                 said = " ".join(lines[problem:])
                 if "current transaction is aborted" in said:  # the first error says why
                     said = self._first_error() or said
-                raise EngineError(code_of(said), self._client.mask(said))
+                raise EngineError(self._client.code_of(said), self._client.mask(said))
             if text == mark + " error":
                 problem = len(lines)
             else:
                 lines.append(text)
-        raise self._gone()
+        return "\n".join(lines)
 
     def rows(self, query: str) -> List[Dict[str, Any]]:
         """The rows of a query."""
         return parsed(self.ask(as_json(query)))
-
-    def number(self, query: str) -> int:
-        """The one number of a query."""
-        return int(self.ask(query))
 
     def _first_error(self) -> str:
         self._said.seek(0)
         errors = re.findall(rb"ERROR:\s+(.*)", self._said.read(1 << 20))
         self._said.seek(0, os.SEEK_END)
         return errors[0].decode("utf-8", "replace") if errors else ""
-
-    def _gone(self) -> EngineError:
-        with contextlib.suppress(OSError, ValueError):
-            self._process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
-        try:
-            status: Optional[int] = self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            status = None
-        with contextlib.suppress(ValueError):
-            self._said.seek(0)
-            said = self._said.read()[-TAIL:].decode("utf-8", "replace")
-            return self._client.error(StreamError("psql", status, " ".join(said.split())), None if said.strip() else "unreachable")
-        return EngineError("unreachable", "the session was closed")
-
-    def close(self) -> None:
-        """End the session: what was not committed is not done."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError, ValueError):
-                pipe.close()  # type: ignore[union-attr]  # it is a pipe
-        self._said.close()

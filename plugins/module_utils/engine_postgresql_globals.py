@@ -26,7 +26,8 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine im
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_client import Client, literal, quote
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_restore import SCRATCH_ROLE, opened_artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_scratch import SCRATCH_ROLE
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_sql import opened_artifact
 
 _END = "-- PostgreSQL database cluster dump complete"
 _NAME = r'("(?:[^"]|"")*"|[^\s;"]+)'

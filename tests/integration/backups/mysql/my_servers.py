@@ -65,7 +65,7 @@ class Server:
     def _prefix(self) -> list[str]:
         return ["runuser", "-u", self.user, "--"] if self.user else []
 
-    def start(self) -> None:
+    def start(self, *words: str) -> None:
         """Start, wait until it answers."""
         with open(os.path.join(self.folder, "log"), "ab") as log:
             self.process = subprocess.Popen(
@@ -73,7 +73,7 @@ class Server:
                     *self._prefix(), self.program, "--no-defaults", f"--datadir={self.data}", f"--socket={self.socket}", f"--port={self.port}",
                     "--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--max-allowed-packet=128M",
                     "--innodb-doublewrite=0", "--skip-log-bin", "--event-scheduler=ON", "--character-set-server=utf8mb4", "--innodb-log-file-size=200M",
-                    f"--pid-file={self.folder}/pid",
+                    f"--pid-file={self.folder}/pid", *words,
                 ],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd="/",
             )  # fmt: skip

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 
 import pytest
+from certificates import make_certificates
 from my_servers import HERE, PASSWORD, Server, make_set, restore
 from programs import leave_out
 
@@ -540,6 +542,51 @@ def test_a_password_is_in_no_message_and_on_no_command_line(server: Server, tmp_
             make_set({**spec, **given}, tmp_path / "wrong")
         assert told.value.code == code, told.value
         assert "secret" not in str(told.value)
+
+
+def test_tls(server: Server, tmp_path: Path) -> None:
+    name = _small(server)
+    keys = make_certificates(tmp_path / "tls")
+    plain = server.spec(name, socket=None, host="127.0.0.1", port=server.port, user="login", password=PASSWORD)
+    trusting = {**plain, "ca_file": str(keys / "ca.pem")}
+    work = Work(str(tmp_path))
+    with pytest.raises(EngineError, match="the server does not support it"):  # nothing goes on in the clear
+        ENGINE.reach(trusting, work)
+    for file in keys.iterdir():
+        shutil.copy(file, server.folder)
+        if server.user:
+            shutil.chown(Path(server.folder, file.name), server.user)
+    server.stop()
+    server.start(
+        *(f"--ssl-{key}={server.folder}/{file}" for key, file in (("ca", "ca.pem"), ("cert", "server.pem"), ("key", "server.key")))
+    )
+    try:
+        quoted = PASSWORD.replace("\\", "\\\\").replace("'", "\\'")
+        server.sql(f"CREATE USER known@'127.0.0.1' IDENTIFIED BY '{quoted}' REQUIRE X509; GRANT ALL ON *.* TO known@'127.0.0.1';")
+        ENGINE.reach(trusting, work)
+        known = {**trusting, "user": "known", "cert_file": str(keys / "login.pem"), "key_file": str(keys / "login.key")}
+        made = make_set(known, tmp_path / "set")
+        assert ENGINE.drill(made.spec, made.artifact, made.stored, work).counts == made.artifact.counts
+        server.sql("DELETE FROM orders;", name)
+        with restore(made, "s1", tmp_path / "work", ("orders",)) as restorer:
+            restorer.stage()
+            restorer.swap()
+            restorer.discard()
+            restorer.unstage()
+        assert server.sql("SELECT COUNT(*) FROM orders;", name) == "3000"
+        for wrong, match in (
+            ({**known, "ca_file": str(keys / "other.pem")}, "certificate"),
+            ({**known, "host": "localhost"}, r"[Vv]alidation of SSL server certificate failed|[Cc]ertificate verif|Hostname"),
+            ({**trusting, "user": "known"}, "Access denied"),
+            ({**known, "ca_file": str(keys / "none.pem")}, "SSL"),
+        ):
+            with pytest.raises(EngineError, match=match) as told:
+                ENGINE.reach(wrong, work)
+            assert PASSWORD not in str(told.value)
+    finally:
+        server.stop()
+        server.start()
+        server.sql("DROP USER IF EXISTS known@'127.0.0.1';")
 
 
 def test_rows_of_20_megabytes_and_a_server_that_takes_no_such(server: Server, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import pytest
+from certificates import make_certificates
 from pg_servers import HERE, PASSWORD, Server, make_set, restore
 from programs import leave_out
 
@@ -634,6 +635,56 @@ def test_a_password_is_in_no_message_and_on_no_command_line(server: Server, awkw
     assert told.value.code == "unreachable"
     with pytest.raises(EngineError, match="does not exist"):
         make_set({**spec, "database": "nowhere"}, tmp_path / "away")
+
+
+def test_tls(server: Server, tmp_path: Path) -> None:
+    name = _small(server)
+    keys = make_certificates(tmp_path / "tls")
+    plain = server.spec(name, host="127.0.0.1", user="login", password=PASSWORD)
+    trusting = {**plain, "ca_file": str(keys / "ca.pem")}
+    work = Work(str(tmp_path))
+    with pytest.raises(EngineError, match="does not support SSL"):  # nothing goes on in the clear
+        ENGINE.reach(trusting, work)
+    for file in ("server.pem", "server.key", "ca.pem"):
+        shutil.copy(keys / file, server.data)
+        if server.user:
+            shutil.chown(Path(server.data, file), server.user)
+        os.chmod(Path(server.data, file), 0o600)
+    rules = Path(server.data, "pg_hba.conf")
+    before = rules.read_text()
+    try:
+        # Who has no certificate gets in with a password, if at all, by TLS alone.
+        rules.write_text("local all all trust\nhostssl all login 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
+        server.sql("postgres", "ALTER SYSTEM SET ssl_cert_file = 'server.pem'")
+        server.sql("postgres", "ALTER SYSTEM SET ssl_key_file = 'server.key'")
+        server.sql("postgres", "ALTER SYSTEM SET ssl_ca_file = 'ca.pem'")
+        server.sql("postgres", "ALTER SYSTEM SET ssl = on")
+        server.sql("postgres", "CREATE ROLE other SUPERUSER LOGIN PASSWORD 'secret'; SELECT pg_reload_conf(), pg_sleep(0.5)")
+        made = make_set({**trusting, "user": "other", "password": "secret"}, tmp_path / "set")
+        known = {**trusting, "cert_file": str(keys / "login.pem"), "key_file": str(keys / "login.key")}
+        made = make_set({**known, "password": None}, tmp_path / "set")
+        assert ENGINE.drill(made.spec, made.artifact, made.stored, work).counts == made.artifact.counts
+        server.sql(name, "DELETE FROM orders")
+        with restore(made, "s1", tmp_path / "work", ("orders",)) as restorer:
+            restorer.stage()
+            restorer.swap()
+            restorer.discard()
+            restorer.unstage()
+        assert server.sql(name, "SELECT count(*) FROM orders") == "3000"
+        for wrong, match in (
+            ({**known, "ca_file": str(keys / "other.pem")}, "certificate verify failed"),
+            ({**known, "host": "localhost"}, 'does not match host name "localhost"'),
+            (trusting, "requires a valid client certificate"),
+            ({**known, "ca_file": str(keys / "none.pem")}, "does not exist"),
+        ):
+            with pytest.raises(EngineError, match=match) as told:
+                ENGINE.reach(wrong, work)
+            assert PASSWORD not in str(told.value)
+    finally:
+        rules.write_text(before)
+        server.sql("postgres", "DROP ROLE IF EXISTS other; ALTER SYSTEM RESET ssl")
+        server.sql("postgres", "ALTER SYSTEM RESET ALL")
+        server.sql("postgres", "SELECT pg_reload_conf()")
 
 
 def test_rows_of_20_megabytes(server: Server, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql import MysqlEngine
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_client import _plain, code_of, fitted, literal, qualified
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_restore import _here, trigger_table
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_load import _here, trigger_table
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_script import DumpReader, Piece
 from ansible_collections.opsrunner.runbook.plugins.module_utils.item_options import read_item
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
@@ -41,6 +41,11 @@ def test_options_are_read() -> None:
         ({"database": "x", "content": "tables"}, r"a\.tables: is required"),
         ({"database": "x", "content": "whole", "tables": ["t"]}, r"a\.tables: goes with content tables only"),
         ({"database": "x", "socket": "/s", "host": "h"}, r"a\.socket: does not go with host"),
+        ({"database": "x", "ca_file": "/ca"}, r"a\.ca_file: goes with a host only"),
+        ({"database": "x", "host": "h", "cert_file": "/c", "key_file": "/k"}, r"a\.ca_file: is required with cert_file"),
+        ({"database": "x", "host": "h", "ca_file": "/ca", "cert_file": "/c"}, r"a\.key_file: is required with the other one"),
+        ({"database": "x", "ca_flie": "/ca"}, r"did you mean ca_file\?"),
+        ({"database": "x", "port": 70000}, r"a\.port: 70000 is no port"),
         ({"database": "x", "content": "globals"}, r"unknown choice 'globals'"),
         ({"database": "x", "sokcet": "/s"}, r"did you mean socket\?"),
     ],
@@ -48,6 +53,13 @@ def test_options_are_read() -> None:
 def test_bad_options_are_told_by_their_path(given_: dict[str, object], match: str) -> None:
     with pytest.raises(OptionError, match=match):
         _parsed(**given_)
+
+
+def test_a_password_may_hold_anything_and_is_in_no_message() -> None:
+    assert _parsed(database="x", password=" a\tb\n")["password"] == " a\tb\n"
+    with pytest.raises(OptionError, match=r"a\.password: is to be a text") as told:
+        _parsed(database="x", password="geheim\0")
+    assert "geheim" not in str(told.value)
 
 
 def test_names_and_texts_are_quoted() -> None:

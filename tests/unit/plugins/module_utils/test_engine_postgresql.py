@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import StreamError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql import PostgresqlEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_artifact import CopyCounter
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_client import (
+    Client,
     code_of,
     conninfo,
     fitted,
@@ -23,7 +26,6 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresq
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_facts import _list_items, behind, creation, properties
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_globals import parse, statements
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_restore import CopyCounter
 from ansible_collections.opsrunner.runbook.plugins.module_utils.item_options import read_item
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 
@@ -73,6 +75,22 @@ def test_made_names_fit_and_stay_apart(one: str, other: str, ident: str) -> None
     assert len(first.encode()) <= 63
     assert first.endswith(suffix)
     assert (first == second) == (one * 5 == other * 5)
+
+
+@pytest.mark.parametrize("host", [None, "/run/postgresql"])
+def test_a_socket_has_no_certificate(host: str | None) -> None:
+    with pytest.raises(OptionError, match=r"a\.ca_file: goes with a host only"):
+        _parsed(database="x", host=host, ca_file="/ca.pem")
+
+
+def test_what_a_program_says_is_told_without_secrets() -> None:
+    client = Client({"password": "pass word"}, Work("/"))
+    said = "ERROR: no role Command was: CREATE USER MAPPING FOR x OPTIONS (password 'ge''heim', \"user\" 'me"
+    told = str(client.error(StreamError("pg_restore", 1, said)))
+    assert "heim" not in told
+    assert "CREATE USER MAPPING FOR x" in told
+    assert "geheim" not in str(client.error(StreamError("pg_restore", 1, "ns (\n password 'geheim', x 'y') and pass word")))
+    assert "pass word" not in str(client.error(StreamError("pg_restore", 1, "pass word")))
 
 
 def test_names_and_texts_are_quoted() -> None:
