@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 top=$PWD
 copy=$top/.cache/sanity/ansible_collections/opsrunner/runbook
 # The oldest Python of managed hosts, where it is there: ansible-test compiles and imports with it as well.
-oldest=$(find "$HOME/.pyenv/versions" -maxdepth 1 -name '3.8.*' 2>/dev/null | sort | tail -n 1)
+oldest=$(find "$HOME/.pyenv/versions" -maxdepth 1 -name '3.8.*' 2>/dev/null | sort | tail -n 1 || true)
 # A home of its own: what ansible-test makes (virtual environments, pip) stays in the checkout's cache.
 export HOME=$top/.cache/sanity/home
 mkdir -p "$copy" "$HOME/.ansible/test/cache"
