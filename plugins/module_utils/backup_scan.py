@@ -21,6 +21,11 @@ _DATE = (
 )
 _EPOCH = r"(?<!\d)(1[5-9]\d{8}|2[01]\d{8})(?!\d)"
 
+#: Files that only hold the sums of others, and those that hold a signature of one.
+SUM_FILE = re.compile(r"\.(?:md5|sha1|sha256|sha512)(?:sum)?\Z", re.IGNORECASE)
+SUM_LIST = re.compile(r"(?:md5|sha1|sha256|sha512)sums?(?:\.txt)?\Z", re.IGNORECASE)
+_SIGNATURE = re.compile(r"\.(?:asc|sig|sign|minisig)\Z", re.IGNORECASE)
+
 #: A name and a modification time further apart than this tell different dates: an unknown time zone is no more.
 _AGREE = 86400.0
 #: Clocks of file servers differ a little.
@@ -98,6 +103,11 @@ def date_of(name: str, mtime: float) -> When:
     return When(min(at, mtime) if at > mtime else at, "name")
 
 
+def is_sum(name: str) -> bool:
+    """Whether a file only holds the sums of others."""
+    return bool(SUM_FILE.search(name) or SUM_LIST.match(name))
+
+
 def is_temporary(name: str) -> bool:
     """Whether a file name is one that writers use until they are done."""
     return bool(re.search(_TEMPORARY, name))
@@ -139,7 +149,7 @@ def listing(root: str, pattern: str, folders: bool, dated: bool = False) -> List
         stem = re.sub(r"\A\.|\.[^.]*\Z", "", entry.name) if temporary else entry.name
         if not last.match(stem) and not last.match(entry.name):
             continue
-        if not temporary and (entry.name.startswith(".") or entry.name == "lost+found"):
+        if not temporary and (entry.name.startswith(".") or entry.name == "lost+found" or (not folders and is_sum(entry.name))):
             continue
         if entry.is_symlink():
             links.append(name)
@@ -156,6 +166,8 @@ def listing(root: str, pattern: str, folders: bool, dated: bool = False) -> List
             continue
         candidate = Candidate(name, entry.path, date_of(name, told.st_mtime), told.st_mtime, 0 if folders else told.st_size, folders)
         (partial if temporary else found).append(candidate)
+    names = {item.name for item in found} if not folders else set()
+    found = [item for item in found if _SIGNATURE.sub("", item.name) == item.name or _SIGNATURE.sub("", item.name) not in names]
     found.sort(key=lambda item: (item.when.at, item.name), reverse=True)
     partial.sort(key=lambda item: item.mtime, reverse=True)
     return Listing(found, partial, sorted(links), unreadable, count)
@@ -208,7 +220,7 @@ _MAGIC = (
     ((".zst", ".tzst"), 0, (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + low, 0x2A, 0x4D, 0x18)) for low in range(16)))),
     ((".xz", ".txz"), 0, (b"\xfd7zXZ\x00",)),
     ((".bz2", ".tbz", ".tbz2"), 0, (b"BZh",)),
-    ((".lz4",), 0, (b"\x04\x22\x4d\x18",)),
+    ((".lz4",), 0, (b"\x04\x22\x4d\x18", b"\x02\x21\x4c\x18", *(bytes((0x50 + low, 0x2A, 0x4D, 0x18)) for low in range(16)))),
     ((".zip",), 0, (b"PK\x03\x04", b"PK\x05\x06")),
     ((".7z",), 0, (b"7z\xbc\xaf\x27\x1c",)),
     ((".tar",), 257, (b"ustar",)),

@@ -334,7 +334,7 @@ class _Foreign(_Job):
         except OSError as error:
             raise BackupError("missing", "%s cannot be listed: %s" % (backup.root, error.strerror or error)) from None
         self.notes += ["%s cannot be looked at: %s" % (printable(name), reason) for name, reason in listing.unreadable]
-        found = [one for one in listing.found if not backup_verify_file.is_sum(os.path.basename(one.name))]
+        found = listing.found
         if listing.unreadable and not found:
             raise BackupError("denied", self.notes[0])
         state = State(backup.root)
@@ -443,18 +443,18 @@ def _files(folder: str) -> Tuple[List[str], List[Stumble]]:
         stumbles.append(Stumble(1, name, "cannot be listed: %s" % (error.strerror or error), backup_verify_set.hindered(error)))
 
     for here, _folders, names in os.walk(folder, onerror=unlisted):
-        paths = [os.path.join(here, name) for name in names if not backup_verify_file.is_sum(name) and name != backup_verify_state.STATE]
+        paths = [os.path.join(here, name) for name in names if not backup_scan.is_sum(name) and name != backup_verify_state.STATE]
         found += [path for path in paths if os.path.isfile(path) and not os.path.islink(path)]
     return sorted(found), stumbles
 
 
 def _sum_files(folder: str) -> List[str]:
-    return [os.path.join(here, name) for here, _folders, names in os.walk(folder) for name in names if backup_verify_file.is_sum(name)]
+    return [os.path.join(here, name) for here, _folders, names in os.walk(folder) for name in names if backup_scan.is_sum(name)]
 
 
 def _sums_beside(path: str) -> List[str]:
     folder = os.path.dirname(path)
     try:
-        return [os.path.join(folder, name) for name in os.listdir(folder) if backup_verify_file.is_sum(name)]
+        return [os.path.join(folder, name) for name in os.listdir(folder) if backup_scan.is_sum(name)]
     except OSError:
         return []

@@ -18,6 +18,7 @@ from typing import IO, Callable, Dict, Iterable, List, NamedTuple, Optional, Tup
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Command, Limits, command
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_scan import SUM_FILE, SUM_LIST, is_sum
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import StreamError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_verify_set import Stumble, hindered, told
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import printable
@@ -77,15 +78,8 @@ class ContentError(Exception):
 # -- sums beside files ----------------------------------------------------------------------------------------------------------
 
 _LENGTHS = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
-_SUM_FILE = re.compile(r"\.(?:md5|sha1|sha256|sha512)(?:sum)?\Z", re.IGNORECASE)
-_SUM_LIST = re.compile(r"(?:md5|sha1|sha256|sha512)sums?(?:\.txt)?\Z", re.IGNORECASE)
 _GNU = re.compile(r"\\?([0-9a-fA-F]{32,128})(?:\s+\*?(.+?))?\s*\Z")
 _BSD = re.compile(r"[A-Z0-9-]+ \((.+)\) ?= ?([0-9a-fA-F]{32,128})\s*\Z")
-
-
-def is_sum(name: str) -> bool:
-    """Whether a file only holds the sums of others."""
-    return bool(_SUM_FILE.search(name) or _SUM_LIST.match(name))
 
 
 class Sums:
@@ -108,7 +102,9 @@ class Sums:
 
     def _read(self, path: str) -> None:
         folder, name = os.path.split(path)
-        own = None if _SUM_LIST.match(name) else os.path.join(folder, _SUM_FILE.sub("", name))
+        if not os.path.isfile(path):  # a pipe, say, that nobody writes into
+            return
+        own = None if SUM_LIST.match(name) else os.path.join(folder, SUM_FILE.sub("", name))
         try:
             with open(path, "rb") as file:
                 found = list(_sums(file.read(_LIST_LIMIT).decode("utf-8", "surrogateescape")))

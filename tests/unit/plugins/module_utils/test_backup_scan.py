@@ -225,3 +225,11 @@ def test_no_content_breaks_the_check(data, ending):
         file.write(data)
         file.flush()
         backup_scan.check_file(file.name)
+
+
+def test_sums_and_signatures_are_no_backups(tmp_path):
+    for name in ("a.tar.gz", "a.tar.gz.sha256", "a.tar.gz.MD5", "SHA256SUMS", "a.tar.gz.asc", "b.tar.asc"):
+        (tmp_path / name).write_bytes(b"x")
+    assert sorted(item.name for item in backup_scan.listing(str(tmp_path), "*", False).found) == ["a.tar.gz", "b.tar.asc"]
+    (tmp_path / "2026.md5").mkdir()
+    assert [item.name for item in backup_scan.listing(str(tmp_path), "*", True).found] == ["2026.md5"]

@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import os
 import shutil
 import sqlite3
 import struct
@@ -258,6 +259,11 @@ def test_a_file_of_sums_without_the_files_sum_is_told(tmp_path, told):
     assert "a.sql.sha256" in found.stumble.reason
     found = read(tmp_path, "a.sql", MYSQL[:60])
     assert (found.stumble.rung, found.stumble.hindered) == (3, False)  # what is damaged is told first
+
+
+def test_a_pipe_that_is_called_a_file_of_sums_is_not_waited_for(tmp_path):
+    os.mkfifo(str(tmp_path / "SHA256SUMS"))
+    assert read(tmp_path, "a.sql", MYSQL).rung == 3
 
 
 def test_a_reader_that_is_killed_or_has_no_space_says_nothing_about_the_file(tmp_path, monkeypatch):
