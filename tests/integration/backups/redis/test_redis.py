@@ -33,7 +33,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Place
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import StreamError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_redis import RedisEngine
-from ansible_collections.opsrunner.runbook.plugins.module_utils.runtimes import ServiceError
+from ansible_collections.opsrunner.runbook.plugins.module_utils.runtimes import Runtime, ServiceError
 
 ENGINE = RedisEngine()
 
@@ -189,7 +189,7 @@ def test_a_trial_that_is_killed_leaves_no_server(server, work, tmp_path):
     child = os.fork()
     if child == 0:
         try:
-            engine_redis._live_counts = lambda *_args: time.sleep(60)
+            engine_redis.live_counts = lambda *_args: time.sleep(60)
             ENGINE.drill(None, artifact, stored, work)
         finally:
             os._exit(0)
@@ -409,7 +409,7 @@ def _nothing_is_left_but_stale(folder):
     assert [name for name in left if not name.endswith(".aside")] == []
 
 
-class _Runtime:
+class _Runtime(Runtime):
     """The server's own start and stop; the other service cannot be stopped."""
 
     def __init__(self, server):

@@ -8,9 +8,10 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_artifacts
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_redis import _live_counts, _quoted
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_redis_restore import _quoted
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.rdb_walk import Walker
+from ansible_collections.opsrunner.runbook.plugins.module_utils.redis_parts import live_counts
 
 _SEARCH = {"engine": "opensearch", "url": "https://localhost:9200", "repository_path": "/srv/snapshots"}
 
@@ -99,7 +100,7 @@ def test_keys_that_may_be_gone(keys, expires, whole):
     """20 keys, 3 of 5 that expire have, 2 are hashes with fields that do."""
     walker = Walker()
     walker.keys, walker.fading, walker.expires = {0: 20}, {0: 2}, {0: [1, 2, 3, 1 << 60, 1 << 60]}
-    found = _live_counts(_Has(keys, expires), walker)
+    found = live_counts(_Has(keys, expires), walker)
     assert (found == {"keys": 20, "keys.db0": 20, "expiring.db0": 5}) == whole
 
 
