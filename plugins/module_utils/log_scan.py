@@ -266,10 +266,18 @@ class Scanner:
         self._times: Dict[bytes, Optional[float]] = {}
         self._folded: Dict[bytes, str] = {}
         self._search_level = not self.is_json and not self.roles["level"] and not self.roles["status"] or form == "syslog"
-        self._by_template = self.is_json or (bool(self.form.parts) and not self._search_level and form != "text")
+        #: An operator's own expression, where it can be used on blocks.
+        self._own: Optional[str] = None
+        if form == "regex" and spec.prefix is None and not self._search_level:
+            from ansible_collections.opsrunner.runbook.plugins.module_utils import log_text_regex
+
+            self._own = log_text_regex.bulk_source(spec.regex) if spec.regex is not None else None
+        self._by_template = self.is_json or bool(self._own or self.form.parts and not self._search_level and form != "text")
+        #: What stands in a column of numbers reads the same as a float.
+        self._strict_numbers = not self.is_json and form != "regex"
         # Each call compiles what it imports: what only texts and patterns need is left until there are some.
         self.frames: Any = None
-        if self._by_template and not self.is_json and spec.prefix is None:
+        if self._by_template and self.form.parts and spec.prefix is None:
             from ansible_collections.opsrunner.runbook.plugins.module_utils import log_text_frames
 
             self.frames = log_text_frames.frames_for(tally, self.form, self.roles, clock, self.record)
@@ -292,18 +300,17 @@ class Scanner:
         data = self._normal(data)
         if not data:
             return
-        if self.frames is not None:
-            left = self.frames.block(data)
-            if self.looks is not None:
-                self.looks.block(data)
-            if not left:
-                return
-            data = left
-        elif self.looks is not None:
+        left = data if self.frames is None else self.frames.block(data)
+        if self.looks is not None:
             self.looks.block(data)
+        data = left
+        if not data:
+            return
         if not self._by_template:
             self._one_by_one(data.split(b"\n")[:-1])
             return
+        if self._own:
+            data = self._ascii_of(data)
         # What is left without newlines tells their number in less time than counting them.
         lines = len(data) - len(data.replace(b"\n", b"")) if _is_tame(data) else 0
         if lines:
@@ -325,6 +332,14 @@ class Scanner:
                 lines = lines and data.count(b"\n")
             data = self._one_by_one(data.split(b"\n")[:-1])
             lines = lines and data.count(b"\n")
+
+    def _ascii_of(self, data: bytes) -> bytes:
+        """The lines of a block that are ASCII. Letters of other alphabets are several bytes each: these lines are read one by one."""
+        if data.isascii():
+            return data
+        lines = data.split(b"\n")[:-1]
+        self._one_by_one([line for line in lines if not line.isascii()], learn=False)
+        return b"".join([line + b"\n" for line in lines if line.isascii()])
 
     def _quickly(self, template: Template, quick: Template, data: bytes, lines: int) -> Tuple[bytes, int]:
         """Take the lines that a template fits out of a plain block; what is left, and how many lines that is.
@@ -455,7 +470,7 @@ class Scanner:
             data = _PREFIXES.sub(b"", data)
         return data
 
-    def _one_by_one(self, lines: Sequence[bytes]) -> bytes:
+    def _one_by_one(self, lines: Sequence[bytes], learn: bool = True) -> bytes:
         tally = self.tally
         for number, line in enumerate(lines):
             tally.lines += 1
@@ -468,7 +483,7 @@ class Scanner:
                 self._unread(text)
                 continue
             tally.add(record)
-            if self._by_template:
+            if self._by_template and learn:
                 self._slow_lines += 1
                 if (self._slow_lines <= _EAGER or self._slow_lines % 16 == 0) and self._learn(text) and number + 16 < len(lines):
                     return b"\n".join(lines[number + 1 :]) + b"\n"
@@ -725,6 +740,8 @@ class Scanner:
                 return None
             for name in given:
                 names.setdefault(name, []).append(role)
+        if self._own is not None:
+            return self._own_template(self._own, names)
         for name, pattern in self.form.parts:
             wanted = names.get(name, []) if name else []
             if not wanted:
@@ -746,6 +763,21 @@ class Scanner:
         for strict, lax in log_formats.LAX:
             source = source.replace(strict, lax)
         template.lax_source = source.replace("\x04" + strict_time, lax_time) if strict_time else source
+        return template.source, template
+
+    def _own_template(self, own: str, names: Dict[str, List[str]]) -> Tuple[str, Template]:
+        """The template of an operator's own expression: its groups are those of the template."""
+        template = Template()
+        # Where no group is the message, all of the line is.
+        extra = 0 if self.roles["message"] else 1
+        for name, wanted in names.items():
+            template.groups = extra + self.pattern.groupindex[name]  # type: ignore[union-attr]  # it is there
+            for role in wanted:
+                self._assign(template, role, "")
+        template.groups = extra + self.pattern.groups  # type: ignore[union-attr]  # it is there
+        template.message = template.message or extra
+        # A line of nothing but white space is blank, whatever fits it. Tried where lines begin alone: elsewhere nothing fits.
+        template.source = "(?m:^)(?![ \t\r\f\v]*\n)" + ("(%s)" % own if extra else own)
         return template.source, template
 
     # Columns
@@ -937,7 +969,7 @@ class Scanner:
         """Count a column of numbers; the rows that may be among the slowest, with their value."""
         limit = self.tally.spec.fields[index].slow
         floor = math.inf if limit is None else max(limit, self.tally.slow_floor(index))
-        if (plain or not self.is_json) and self._is_varied(index, values):
+        if (plain or self._strict_numbers) and self._is_varied(index, values):
             # Few values come again: as floats, sorted by the thousand.
             try:
                 floats = list(map(float, values))  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from collections import Counter
 from itertools import compress
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_formats, log_signatures
+from ansible_collections.opsrunner.runbook.plugins.module_utils import log_formats, log_json, log_signatures
 from ansible_collections.opsrunner.runbook.plugins.module_utils.log_tally import Facts, Record, Tally
 from ansible_collections.opsrunner.runbook.plugins.module_utils.log_times import Clock
 
@@ -38,6 +38,8 @@ TIME = re.compile(r"[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{
 _HOUR, _MINUTE, _SECOND, _FRACTION = 11, 14, 17, 19
 #: Bytes of a message that its signature may come from.
 _FOLDED = 4 * log_signatures.READ_LIMIT
+
+FIRM = log_json.FIRM.encode("ascii")
 
 Read = Callable[[str], Optional[Record]]
 
@@ -145,14 +147,16 @@ class Frames:
         guard = b"(?!%s)" % self.guard if self.guard else b""
         middles = b"|".join(re.escape(middle.text) for middle in self.middles)
         self._frame = (re.escape(self.layout.before), len(self.layout.shape), middles, guard)
-        self._find = re.compile(b"\n%s(.{%d})(?:%s)%s" % self._frame).findall
+        # A time may be anything here, even of two lines: what is none is found where they are proved.
+        self._find = re.compile(b"(?s)\n%s(.{%d}%s)(?:%s)%s" % (*self._frame[:2], FIRM, *self._frame[2:])).findall
         self._others = self._texts = None
 
     def _others_of(self, lined: bytes) -> List[bytes]:
         if self._others is None:
-            self._others = re.compile(b"\n(?!%s.{%d}(?:%s)%s)([^\n]*)" % self._frame).findall
+            self._others = re.compile(b"(?s)\n(?!%s.{%d}(?:%s)%s)([^\n]*)" % self._frame).findall
         found: List[bytes] = self._others(lined)
-        return found
+        # The last newline has no line behind it.
+        return found[:-1]
 
     # Counting
 
@@ -161,12 +165,12 @@ class Frames:
         if self._pause:
             self._pause -= 1
             return data
-        lined = b"\n" + data[:-1]
+        lined = b"\n" + data
         if not self.middles and not self._learn(data[:65536].split(b"\n")[:_SAMPLE]):
             self._pause = PAUSE
             return data
         # Taking them out is the fastest way to count newlines before Python 3.13.
-        lines = len(lined) - len(lined.replace(b"\n", b""))
+        lines = len(data) - len(data.replace(b"\n", b""))
         times = self._find(lined)
         others: List[bytes] = []
         if len(times) < lines:
@@ -213,7 +217,7 @@ class Frames:
             return None
         one, two = times[0], times[-1]
         alike = next((place for place in range(width) if one[place] != two[place]), width)
-        if rows < _FEW or alike <= _MINUTE or joined.count(one[:alike]) != rows:
+        if rows < _FEW or alike <= _MINUTE or any(joined[place::width] != one[place : place + 1] * rows for place in range(alike)):
             low, high = min(times), max(times)
             first, last = self._time(low), self._time(high)
             hours = {time[: _MINUTE - 1] for time in times} if low[:_HOUR] != high[:_HOUR] else {low[: _MINUTE - 1], high[: _MINUTE - 1]}
@@ -283,7 +287,7 @@ class Frames:
         if sum(numbers) != left:
             # Messages hold such a text too.
             if self._texts is None:
-                self._texts = re.compile(b"\n%s.{%d}(%s)%s" % self._frame).findall
+                self._texts = re.compile(b"(?s)\n%s.{%d}(%s)%s" % self._frame).findall
             found = Counter(self._texts(lined))
             numbers = [found[middle.text] for middle in plain]
         return [*counts, *zip(plain, numbers)]
@@ -310,7 +314,7 @@ class Frames:
         back, ahead = len(self.layout.shape), len(middle.text)
         times = [lined[place - back : place] for place in places]
         ends = [lined.find(b"\n", place) for place in places]
-        messages = [lined[place + ahead : end if end >= 0 else len(lined)] for place, end in zip(places, ends)]
+        messages = [lined[place + ahead : end] for place, end in zip(places, ends)]
         tally.errors += len(places)
         for text, count in Counter([time[:_FRACTION] for time in times]).items():
             second = math.floor(self._time(text))

@@ -208,19 +208,24 @@ def literal_of(regex: re.Pattern[str]) -> str:
     return max(runs, key=len)
 
 
+def is_in_line(source: str) -> bool:
+    """Whether no match of an expression can hold a newline or hang on where a text begins or ends."""
+    return _stays_in_line(_parsed(re.compile(source)), 0)
+
+
 def _stays_in_line(parsed: Any, flags: int) -> bool:  # one case for each thing that an expression may hold
     """Whether no match of an expression can hold a newline or hang on where a text begins or ends."""
     for code, argument in parsed:
         name = str(code)
         inner: Tuple[Any, ...] = ()
-        if name == "LITERAL":
-            if argument == 10:
+        if name in ("LITERAL", "NOT_LITERAL"):
+            if (argument == 10) == (name == "LITERAL"):
                 return False
         elif name == "ANY":
             if flags & re.DOTALL:
                 return False
         elif name == "IN":
-            if any(not _is_in_line(*item) for item in argument):
+            if not _is_set_in_line(argument):
                 return False
         elif name in ("MAX_REPEAT", "MIN_REPEAT"):
             inner = (argument[2],)
@@ -235,6 +240,12 @@ def _stays_in_line(parsed: Any, flags: int) -> bool:  # one case for each thing 
         if not all(_stays_in_line(one, flags) for one in inner):
             return False
     return True
+
+
+def _is_set_in_line(items: Any) -> bool:
+    if str(items[0][0]) == "NEGATE":
+        return any(str(code) == "LITERAL" and argument == 10 for code, argument in items)
+    return all(_is_in_line(*item) for item in items)
 
 
 def _is_in_line(code: Any, argument: Any) -> bool:

@@ -23,9 +23,18 @@ LEVELS = {
     "WARN": "WARNING",
     "CRIT": "CRITICAL",
     "EMERG": "EMERGENCY",
+    "INFORMATION": "INFO",
+    "F": "FATAL",
+    "C": "CRITICAL",
+    "E": "ERROR",
+    "W": "WARNING",
+    "I": "INFO",
+    "D": "DEBUG",
     "50": "ERROR",
     "40": "WARNING",
     "30": "INFO",
+    "20": "DEBUG",
+    "10": "TRACE",
     "60": "FATAL",
 }
 ERROR_LEVELS = {"ERROR", "CRITICAL", "FATAL", "ALERT", "EMERGENCY", "PANIC"}
