@@ -14,7 +14,7 @@ from typing import IO, Dict, Iterator, List, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Work
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Command, command
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Command, command
 from ansible_collections.opsrunner.runbook.plugins.module_utils.rdb_walk import Sample
 from ansible_collections.opsrunner.runbook.plugins.module_utils.redis_client import Address, Client, RedisError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.redis_parts import PAUSE, patience
@@ -63,7 +63,7 @@ def running(server: str, folder: str, databases: int, size: int, work: Work) -> 
     words = [server]
     for name, *values in settings:
         words += ["--" + name, *values]
-    started = work.place.wrap(Command((*_unprivileged(folder), *words), cwd=folder), work.limits)
+    started = HOST.wrap(Command((*_unprivileged(folder), *words), cwd=folder), work.limits)
     with open(os.path.join(folder, "log"), "w+b") as log:
         process = subprocess.Popen(
             started.argv, env=started.env, cwd=started.cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT

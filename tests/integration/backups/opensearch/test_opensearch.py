@@ -11,7 +11,12 @@ import tarfile
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream, engine_opensearch
+from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    backup_stream,
+    engine_opensearch,
+    opensearch_client,
+    opensearch_snapshots,
+)
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Stored, Work
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_opensearch import Client, OpensearchEngine
@@ -64,7 +69,7 @@ def _content(client):
     """Documents, mappings, aliases and whether it can be written to, by index."""
     found = {}
     for name, told in client.indices().items():
-        hits = client.ask("POST", f"/{engine_opensearch._path(name)}/_search", {"size": 1000, "version": False})["hits"]["hits"]
+        hits = client.ask("POST", f"/{opensearch_client.quoted(name)}/_search", {"size": 1000, "version": False})["hits"]["hits"]
         documents = sorted((hit["_id"], str(hit["_source"])) for hit in hits)
         found[name] = (documents, told["mappings"], told["aliases"], engine_opensearch._blocked(told))
     return found
@@ -235,14 +240,14 @@ def test_an_index_that_cannot_be_deleted_stays_as_it_is(server, client, work, tm
 def test_an_index_that_is_written_to_and_has_as_many_documents(server, client, work, tmp_path, monkeypatch):
     """The snapshot fell between a document that came and one that went: it is counted in the snapshot itself."""
     client.ask("PUT", "/users/_doc/1?refresh=true", {"v": 1})
-    real = engine_opensearch._snapshot
+    real = opensearch_snapshots.snapshot
 
     def between(*words):
         client.ask("PUT", "/users/_doc/2?refresh=true", {"v": 2})
         real(*words)
         client.ask("DELETE", "/users/_doc/2?refresh=true")
 
-    monkeypatch.setattr(engine_opensearch, "_snapshot", between)
+    monkeypatch.setattr(opensearch_snapshots, "snapshot", between)
     artifact, _stored = _back_up(server, work, tmp_path)
     assert artifact.counts == {"documents.users": 2} and client.count("users") == 1
 
@@ -250,7 +255,7 @@ def test_an_index_that_is_written_to_and_has_as_many_documents(server, client, w
 def test_two_runs_at_once(server, client, work, tmp_path, monkeypatch):
     """The second waits for the repository of the first, and fails when that takes too long."""
     client.ask("PUT", "/users/_doc/1?refresh=true", {"v": 1})
-    monkeypatch.setattr(engine_opensearch, "_WAIT", 0.2)
+    monkeypatch.setattr(opensearch_snapshots, "_WAIT", 0.2)
     with ENGINE.dump(server, work), pytest.raises(EngineError, match="in use"), ENGINE.dump(server, work):
         pass
     _back_up(server, work, tmp_path)
@@ -295,13 +300,13 @@ def test_an_empty_server(server, client, work, tmp_path):
 def test_an_index_that_is_written_to_meanwhile_is_counted_in_the_snapshot(server, client, work, tmp_path, monkeypatch):
     """The counts are of what was saved."""
     _fill(client)
-    real = engine_opensearch._snapshot
+    real = opensearch_snapshots.snapshot
 
     def late(*words):
         real(*words)
         client.ask("PUT", "/users/_doc/late?refresh=true", {"name": "late"})
 
-    monkeypatch.setattr(engine_opensearch, "_snapshot", late)
+    monkeypatch.setattr(opensearch_snapshots, "snapshot", late)
     artifact, stored = _back_up(server, work, tmp_path)
     assert client.count("users") == 26 and artifact.counts["documents.users"] == 25
     assert ENGINE.drill(server, artifact, stored, work).counts == artifact.counts
