@@ -32,7 +32,7 @@ def place(folder: str, warn: Callable[[str], None] = lambda _text: None) -> Iter
 
     try:
         os.makedirs(folder, 0o755, exist_ok=True)
-        for name in sweep(folder):
+        for name in sweep(folder, warn=warn):
             warn("%s was left by a killed run and has been removed" % os.path.join(folder, name))
         path = tempfile.mkdtemp(prefix=PREFIX, dir=folder)
     except OSError as error:
@@ -52,8 +52,9 @@ def place(folder: str, warn: Callable[[str], None] = lambda _text: None) -> Iter
             os.close(handle)
 
 
-def sweep(folder: str, look_only: bool = False) -> List[str]:
-    """Remove scratch places whose owner is dead; returns their names. Those of other users are none of ours. Raises OSError."""
+def sweep(folder: str, look_only: bool = False, warn: Callable[[str], None] = lambda _text: None) -> List[str]:
+    """Remove scratch places whose owner is dead; returns their names. Those of other users are none of ours. What cannot be removed
+    is told by ``warn``. Raises OSError."""
     gone = []
     try:
         names = sorted(name for name in os.listdir(folder) if name.startswith(PREFIX))
@@ -69,7 +70,11 @@ def sweep(folder: str, look_only: bool = False) -> List[str]:
             continue
         if not look_only:
             _end_programs(path)
-            remove(folder, name)
+            try:
+                remove(folder, name)
+            except OSError as error:
+                warn("%s was left by a killed run and cannot be removed: %s" % (path, error.strerror or error))
+                continue
         gone.append(name)
     return gone
 
@@ -78,11 +83,29 @@ def remove(folder: str, name: str) -> None:
     """Remove a scratch place; links in it are not followed, other file systems not entered. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        backup_sets.remove_tree(handle, name)
+        try:
+            backup_sets.remove_tree(handle, name)
+        except PermissionError:
+            _open_up(os.path.join(folder, name))
+            backup_sets.remove_tree(handle, name)
     except FileNotFoundError:
         pass
     finally:
         os.close(handle)
+
+
+def _open_up(path: str) -> None:
+    """Folders that were restored as they were, without the right to write into them, may be emptied."""
+    device = os.lstat(path).st_dev
+    for here, folders, _files in os.walk(path):
+        for name in list(folders):
+            inner = os.path.join(here, name)
+            with contextlib.suppress(OSError):
+                told = os.lstat(inner)
+                if (told.st_mode & 0o170000) == 0o040000 and told.st_dev == device:
+                    os.chmod(inner, 0o700)
+                    continue
+            folders.remove(name)
 
 
 def _lives(path: str, made: float) -> bool:

@@ -12,6 +12,7 @@ import sys
 import time
 
 import pytest
+from backup_shell_engine import exit_status
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_scratch
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets import BackupError
@@ -97,3 +98,48 @@ def test_a_folder_that_cannot_be_used_is_told(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(BackupError, match="no scratch place can be made"), backup_scratch.place(str(tmp_path / "file")):
         pass
+
+
+def test_folders_that_may_not_be_written_to_go_too(tmp_path):
+    """As a user without rights: a set may hold such folders, and a trial restore restores them as they were."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    scratch.chmod(0o777)
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            if os.geteuid() == 0:
+                for above in (tmp_path, *list(tmp_path.parents)[:3]):
+                    above.chmod(0o755)
+                os.setuid(65534)
+            with backup_scratch.place(str(scratch)) as path:
+                os.makedirs(os.path.join(path, "restored", "deep"))
+                for name in ("restored/deep/file", "restored/file"):
+                    with open(os.path.join(path, name), "w") as file:
+                        file.write("x")
+                os.symlink(str(tmp_path), os.path.join(path, "restored", "link"))
+                os.chmod(os.path.join(path, "restored", "deep"), 0)
+                os.chmod(os.path.join(path, "restored"), 0o555)
+            status = 0 if os.listdir(str(scratch)) == [] else 2
+        finally:
+            os._exit(status)
+    assert exit_status(child) == 0
+
+
+def test_what_cannot_be_removed_is_told_and_keeps_nobody_from_work(tmp_path, monkeypatch):
+    old = tmp_path / (backup_scratch.PREFIX + "old")
+    old.mkdir()
+    os.utime(str(old), (1, 1))
+    real = backup_scratch.backup_sets.remove_tree
+
+    def mounted(folder, name):
+        if name == old.name:
+            raise OSError(18, "another file system is mounted there", name)
+        return real(folder, name)
+
+    monkeypatch.setattr(backup_scratch.backup_sets, "remove_tree", mounted)
+    notes = []
+    with backup_scratch.place(str(tmp_path), notes.append) as path:
+        assert os.path.isdir(path)
+    assert notes == ["%s was left by a killed run and cannot be removed: another file system is mounted there" % old]
