@@ -36,7 +36,7 @@ class ActionModule(CheckAction):
             return {"changed": False, "skipped": True, "skip_reason": "the backup is one of another host", "findings": []}
         result = super().run(tmp, task_vars)
         host = (task_vars or {}).get("inventory_hostname", "localhost")
-        for line in [*_sets(result.get("sets") or ()), *_plan(result.get("plan") or {})]:
+        for line in [*_sets(result.get("sets") or ()), *_plan(result.get("plan") or {}), *_done(result)]:
             Display().display(f"{host}: {line}")
         return result
 
@@ -65,6 +65,16 @@ def _sets(sets: Any) -> list[str]:
             counts = ", ".join(f"{name} {count}" for name, count in list(artifact["counts"].items())[:6])
             only = "" if artifact["restorable"] else "; only a schema, not for a restore"
             lines.append(f"    {artifact['name']} ({artifact['engine']}, {catalogue.size(artifact['size'])}): {counts}{only}")
+    return lines
+
+
+def _done(result: dict[str, Any]) -> list[str]:
+    """What came of it, where all is well; what is not is in the report."""
+    if result.get("sets"):
+        return []
+    lines = [str(found.get("summary", "")) for found in result.get("findings") or () if found.get("status") == "ok"]
+    if "aside" in (result.get("plan") or {}) and not result.get("failed"):
+        lines.append("--undo takes it back; when all is right, --discard --confirm restore_discard removes what is set aside")
     return lines
 
 

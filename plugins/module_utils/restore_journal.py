@@ -87,9 +87,10 @@ class Journal:
         """The restore that was the last; None when there is none. JournalError."""
         return read(self.folder, self.backup)
 
-    def write(self, state: State) -> None:
-        """Have the state on the disk. Raises OSError."""
-        backup_sets.write_synced(_path(self.folder, self.backup), _packed(state))
+    def write(self, state: State, put_by: bool = False) -> None:
+        """Have the state on the disk, in the journal or in the one put by of its ident. Raises OSError."""
+        name = "%s.%s" % (self.backup, state.ident) if put_by else self.backup
+        backup_sets.write_synced(_path(self.folder, name), _packed(state))
 
     def log(self, text: str) -> None:
         """Add a line for people, with the time, on the disk. Raises OSError."""
@@ -107,6 +108,11 @@ class Journal:
     def put_by(self, state: State) -> None:
         """Keep the journal of a restore that is settled under its own name, to make room for the next. Raises OSError."""
         os.rename(_path(self.folder, self.backup), _path(self.folder, "%s.%s" % (self.backup, state.ident)))
+        backup_sets.sync_folder(self.folder)
+
+    def take_up(self, state: State) -> None:
+        """Have a journal that was put by in its place again; there is no other one. Raises OSError."""
+        os.rename(_path(self.folder, "%s.%s" % (self.backup, state.ident)), _path(self.folder, self.backup))
         backup_sets.sync_folder(self.folder)
 
     def remove(self, ident: Optional[str] = None) -> None:

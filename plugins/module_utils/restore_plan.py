@@ -25,7 +25,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.options import O
 ACTIONS = ("restore", "list", "undo", "resume", "discard")
 STARTS = ("as_before", "all")
 #: Names of the destructive steps, which run only when they are confirmed.
-RESTORE_STEP, DISCARD_STEP = "restore", "restore_discard"
+RESTORE_STEP, DISCARD_STEP, EARLIER_STEP = "restore", "restore_discard", "restore_undo_earlier"
 
 
 class Job(NamedTuple):

@@ -54,7 +54,8 @@ _KNOWN = (EngineError, backup_stream.StreamError, ServiceError, BackupError, Jou
 
 
 class Means(NamedTuple):
-    """With what a restore works. ``health``: runs probes within seconds; ``observe``: is told each step before it is made;
+    """With what a restore works. ``health``: runs probes within seconds; ``observe``: is told each step before it is made; ``settle``:
+    seconds for which services must stay up;
     ``scratch``: folder for scratch places, None for that of the backup's drills."""
 
     runtime: Runtime
@@ -64,6 +65,7 @@ class Means(NamedTuple):
     clock: Callable[[], float] = time.time
     observe: Callable[[str], None] = lambda _step: None
     scratch: Optional[str] = None
+    settle: float = 3.0
 
 
 class Outcome(NamedTuple):
@@ -107,14 +109,22 @@ def _list(job: Job) -> Outcome:
     for backup in job.backups:
         try:
             state = restore_journal.read(job.folder, backup.name)
+            left = state is not None and state.interrupted and not restore_journal.is_held(job.folder, backup.name)
+            if state is not None and left:
+                found.append(_found(backup, "critical", _text("interrupted", backup, set=state.set, phase=phase(state.phase))))
             told = restore_plan.listed(backup)
         except (BackupError, JournalError) as error:
-            found.append(_found(backup, "unknown", _text("unlisted", backup, reason=str(error))))
+            if getattr(error, "code", "") == "missing":
+                text = _text("none", backup, root=backup.root)
+            else:
+                text = _text("unlisted", backup, reason=str(error))
+            if not found or found[-1]["check"] != "backup.%s.restore" % backup.name:
+                found.append(_found(backup, "warning" if text["message"].endswith("none") else "unknown", text))
             continue
         sets += told
-        if state is not None and state.interrupted and not restore_journal.is_held(job.folder, backup.name):
-            found.append(_found(backup, "critical", _text("interrupted", backup, set=state.set, phase=phase(state.phase))))
-        elif not told:
+        if left:
+            continue
+        if not told:
             found.append(_found(backup, "warning", _text("none", backup, root=backup.root)))
         else:
             newest = next((one["set"] for one in told if one["rungs"] and one["rungs"][0]["rung"] >= _PROOF), None)
@@ -210,6 +220,9 @@ class _Restore:
             Part(artifact, inner, restore_journal.digest(plan.spec, plan.engine))
             for artifact, plan, inner in restore_plan.matched(self.job, one)
         )
+        for part in parts:
+            if not part.artifact.counts:
+                self.notes.append("%s: its manifest has no counts to compare with" % (part.artifact.name or part.artifact.file))
         skipped = len(one.manifest.artifacts if one.manifest else ()) - len(parts)
         if skipped and not self.job.parts:
             self.notes.append("%d artifacts hold only a schema and are left out" % skipped)
@@ -263,6 +276,7 @@ class _Restore:
             if item["need"] > item["free"]:
                 text = self._text("space", paths=item["paths"], need=item["need"], free=item["free"])
                 raise steps.RefusalError(text)
+        self.notes += ["%s meanwhile: name it in services, too" % text for text in self.means.runtime.woken_by([name for name, _up in up])]
         stop = [service for service, is_up in up if is_up]
         start = [service for service, is_up in reversed(up) if is_up or self.job.start == "all"]
         return {
@@ -333,13 +347,22 @@ class _Restore:
         """Have the data and services of before, whether the restore was interrupted or is done."""
         with self._journal() as journal:
             state = journal.read()
+            earlier = journal.put_by_states() if state is None else []
+            if earlier:
+                # Asked for by its name alone: an undo that is given twice is not to take back two restores.
+                state = earlier[-1]
+                if restore_plan.EARLIER_STEP not in self.job.confirmed:
+                    text = self._text("undo.earlier", set=state.set, at=backup_manifest.format_time(state.started))
+                    return self._ended("warning", text, evidence={"restore_aside": list(state.aside)})
             if state is None:
                 return self._ended("ok", self._text("undo.nothing"))
             if state.phase == restore_journal.DISCARDING:
                 raise steps.RefusalError(self._text("refused", reason="the data set aside was being removed: there is no way back"))
             if self.check_mode:
                 return self._ended("ok", self._text("undo.would", set=state.set, phase=phase(state.phase)), changed=True)
-            with self.pieces(state) as pieces:
+            if earlier:
+                journal.take_up(state)
+            with self._root(), self.pieces(state) as pieces:
                 went = steps.Steps(journal, state, pieces, self.means, self.backup, self.job.probes, self.asked, self.notes)
                 at = state.phase
                 problems = went.take_back(state.reason or "undo was asked for")
@@ -362,11 +385,14 @@ class _Restore:
             if self.check_mode:
                 return self._ended("ok", self._text("resume.would", set=state.set, phase=phase(state.phase)), changed=True)
             if state.phase == restore_journal.STAGING:
-                with backup_sets.locked(self.backup.root, "the restore of %s" % self.backup.name):
+                with self._root():
+                    if not os.path.isdir(state.path):
+                        reason = "%s is gone: undo the restore, then restore another set" % state.path
+                        raise steps.RefusalError(self._text("refused", reason=reason))
                     self._prove(backup_sets.look(self.backup.root, state.set), state.parts)
                     with self.pieces(state) as pieces:
                         return self._forward(journal, state, pieces)
-            with self.pieces(state) as pieces:
+            with self._root(), self.pieces(state) as pieces:
                 return self._forward(journal, state, pieces)
 
     def discard(self) -> Outcome:
@@ -393,14 +419,28 @@ class _Restore:
 
     def _discard(self, journal: Journal, one: State, by: Sequence[State]) -> None:
         current = one not in by
-        if current:
-            journal.write(one._replace(phase=restore_journal.DISCARDING))
+        # From here on there is no way back, also when this is killed.
+        journal.write(one._replace(phase=restore_journal.DISCARDING), put_by=not current)
         with self.pieces(one) as pieces:
             for piece in pieces:
                 journal.log("discard %s of %s" % (piece.name, one.ident))
                 self.means.observe("discard " + piece.name)
                 piece.restorer.discard()
         journal.remove(None if current else one.ident)
+
+    @contextlib.contextmanager
+    def _root(self) -> Iterator[None]:
+        """Keep backups of this data away while it is swapped: a set of two times would be made. BackupError ``busy``.
+
+        The way back works without the root, which may be what was lost.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(backup_sets.locked(self.backup.root, "the restore of %s" % self.backup.name))
+            except BackupError as error:
+                if error.code == "busy":
+                    raise
+            yield
 
     # -- shared ---------------------------------------------------------------------------------------------------------------
 
@@ -452,17 +492,31 @@ def told_plan(plan: Mapping[str, Any]) -> List[str]:
         what = " (%s)" % ", ".join(artifact["part"]) if artifact["part"] else ""
         beside = ", ".join(artifact["beside"])
         lines.append("stage %s%s, then set the present data aside%s" % (artifact["name"], what, ": both in " + beside if beside else ""))
-    lines += ["space in %s: %d bytes needed, %d free" % (", ".join(one["paths"]), one["need"], one["free"]) for one in plan["space"]]
+    lines += [
+        "space in %s: %s needed, %s free" % (", ".join(one["paths"]), _size(one["need"]), _size(one["free"])) for one in plan["space"]
+    ]
     lines += ["stop %s" % service for service in plan["stop"]]
     lines += ["%s is down and stays so" % service for service in plan["down"] if service not in plan["start"]]
     lines += ["start %s" % service for service in plan["start"]]
     if plan["health"]:
-        lines.append("%d probes must be ok" % plan["health"])
+        lines.append("look whether the health is ok (probes: %d)" % plan["health"])
+    elif plan["start"]:
+        lines.append("look only whether the services stay up: the backup names no probes of its restore's health")
+    else:
+        lines.append("look at no service: none is started, and the backup names no probes of its restore's health")
     return lines
 
 
 def _few(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (" and %d more" % (len(names) - most) if len(names) > most else "")
+
+
+def _size(number: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return "%.4g %s" % (number, unit)
+        number /= 1024
+    return "%.4g TiB" % number
 
 
 def _line(error: BaseException) -> str:

@@ -152,6 +152,9 @@ class Steps:
         self._enter(phases.STOPPING, services=found)
 
     def _compare(self, piece: Piece, counts: Any, what: str) -> None:
+        if piece.part.part and not counts:
+            # The files engine: its manifest counts no single paths.
+            self.notes.append("%s: the manifest has no counts of this part to compare what was %s with" % (piece.name, what))
         differing = compare(piece.part.artifact.counts, counts, piece.part.part)
         if differing:
             more = " and %d more" % (len(differing) - 5) if len(differing) > 5 else ""
@@ -160,7 +163,7 @@ class Steps:
     def _down(self, names: Sequence[str]) -> None:
         """Stop what is up; after a kill or a reboot something may have come up again."""
         for name in names:
-            if self.means.runtime.is_up(name):
+            if not self.means.runtime.is_down(name):
                 self._step("stop", name)
                 self.means.runtime.stop(name)
 
@@ -205,9 +208,9 @@ class Steps:
             self._step("health")
             if not self._look_at_health(self.backup.plan.restore.health_timeout):
                 raise RestoreError("the service is not healthy: %s" % "; ".join(self.health_told[:5]))
-        for name in wanted:
-            if not self.means.runtime.is_up(name):
-                raise RestoreError("%s is down again" % name)
+        self.means.runtime.stay_up(wanted, self.means.settle)
+        if self.asked.name:
+            raise StoppedError("ended by %s" % self.asked.name)
         self._enter(phases.DONE, aside=tuple(path for piece in self.pieces for path in piece.restorer.aside()))
         self.journal.log("done; set aside: %s" % (", ".join(self.state.aside) or "nothing"))
 
@@ -232,7 +235,8 @@ class Steps:
         """Have data and services as they were before; returns what could not be put back, empty when all is."""
         self.asked.at_once = False
         state = self.state
-        if state.phase == phases.UNDOING:
+        again = state.phase == phases.UNDOING
+        if again:
             reached, found = state.reached, state.services
         elif state.phase == phases.DONE:
             # It has been at work since: what is up now is to be up afterwards.
@@ -241,8 +245,12 @@ class Steps:
             reached, found = state.phase, state.services
         self.state = state = state._replace(phase=phases.UNDOING, reached=reached, services=found, reason=reason)
         problems: List[str] = []
-        # On a full disk nothing can be written down; the journal then still tells of a restore to be undone.
-        self._try("write the journal", lambda: self.journal.write(state), self.notes)
+        # On a full disk nothing can be written down; the journal then still tells of a restore to be undone. One that is done tells
+        # of no services: after a kill nobody would know which are to be up.
+        done = reached == phases.DONE and not again
+        self._try("write the journal", lambda: self.journal.write(state), problems if done else self.notes)
+        if problems:
+            return problems
         self.means.observe("phase " + phases.UNDOING)
         self._swap_back(reached, found, problems)
         if problems:
@@ -285,7 +293,7 @@ class Steps:
             piece.restorer.unswap()
 
     def _stop_one(self, name: str) -> None:
-        if self.means.runtime.is_up(name):
+        if not self.means.runtime.is_down(name):
             self.means.runtime.stop(name)
 
     def _try(self, step: str, do: Any, problems: List[str]) -> None:

@@ -9,6 +9,7 @@ A runtime is a class in ``runtime_<name>.py``. What uses one asks for nothing el
 from __future__ import annotations
 
 import time
+from typing import List, Sequence
 
 
 class ServiceError(Exception):
@@ -22,6 +23,10 @@ class Runtime:
         """Whether it runs, or is coming up. A service that the runtime does not know is a ServiceError."""
         raise NotImplementedError
 
+    def is_down(self, service: str) -> bool:
+        """Whether nothing of it runs any more; one that is just ending is neither up nor down."""
+        return not self.is_up(service)
+
     def stop(self, service: str) -> None:
         """Stop it and wait until it is down; nothing to do when it is down."""
         raise NotImplementedError
@@ -29,6 +34,21 @@ class Runtime:
     def start(self, service: str) -> None:
         """Start it and wait until it is up; nothing to do when it is up."""
         raise NotImplementedError
+
+    def woken_by(self, services: Sequence[str]) -> List[str]:
+        """What can start one of them again at any time while they are down, and is none of them: text for people."""
+        return []
+
+    def stay_up(self, services: Sequence[str], seconds: float) -> None:
+        """Look for so long whether they stay up. ServiceError for one that does not, or that is started again and again."""
+        until = time.monotonic() + seconds
+        while True:
+            for service in services:
+                if not self.is_up(service):
+                    raise ServiceError("%s is down again" % service)
+            if time.monotonic() >= until:
+                return
+            time.sleep(min(0.2, seconds))
 
     def wait(self, service: str, up: bool, timeout: float, interval: float = 0.2) -> None:
         """Wait until it is up, or down. ServiceError when it is not in time."""

@@ -55,7 +55,9 @@ options:
     choices: [as_before, all]
     default: as_before
   confirm:
-    description: Names of the confirmed steps; V(restore) lets data be restored, V(restore_discard) lets set-aside data be removed.
+    description:
+      - Names of the confirmed steps; V(restore) lets data be restored, V(restore_discard) lets set-aside data be removed.
+      - With V(restore_undo_earlier) O(action=undo) takes back an earlier restore where the last one was taken back already.
     type: list
     elements: str
     default: []

@@ -186,7 +186,7 @@ os._exit(0)  # the log stays, as after a kill
         def health(_probes: Sequence[Any], _deadline: float) -> list[dict[str, Any]]:
             return [finding("http.shop", "http", "ok" if healthy() else "critical", message("host.reachable"))]
 
-        return restore_run.Means(self.runtime(refuse), health, engines=engines, observe=observe, scratch=str(self.scratch))
+        return restore_run.Means(self.runtime(refuse), health, engines=engines, observe=observe, scratch=str(self.scratch), settle=0.0)
 
     def run(self, check_mode: bool = False, means: restore_run.Means | None = None, **options: Any) -> restore_run.Outcome:
         """One call of the module."""

@@ -69,11 +69,136 @@ def test_a_second_restore_keeps_what_the_first_has_set_aside(shop):
     assert not any(os.path.exists(path) for path in [*first, *second.plan["aside"]])
 
 
+def test_an_earlier_restore_is_taken_back_only_when_that_is_meant(shop):
+    """After a second restore that failed, or was taken back, the first can still be."""
+    before = shop.state()
+    assert told(shop.run()) == ("ok", "backup.restore.done")
+    first = shop.state()
+    assert told(shop.run(means=shop.means(healthy=lambda: False), restore=PROBE)) == ("critical", "backup.restore.taken_back")
+    assert shop.state() == first and shop.journal() is None
+    for _twice in range(2):
+        kept = shop.run(action="undo")
+        assert told(kept) == ("warning", "backup.restore.undo.earlier") and not kept.changed
+        assert kept.found[0]["evidence"]["restore_aside"] and shop.state() == first
+    assert told(shop.run(True, action="undo", confirm=["restore_undo_earlier"])) == ("ok", "backup.restore.undo.would")
+    assert shop.state() == first
+    assert told(shop.run(action="undo", confirm=["restore_undo_earlier"])) == ("ok", "backup.restore.undo.done")
+    assert shop.state() == before
+    assert told(shop.run(action="undo", confirm=["restore_undo_earlier"])) == ("ok", "backup.restore.undo.nothing")
+    assert not list(shop.live.glob(".*"))
+
+
+def test_what_was_being_discarded_cannot_be_taken_back_any_more(shop):
+    from shop import child, killed
+
+    shop.run()
+    shop.run()
+    assert told(shop.run(action="undo")) == ("ok", "backup.restore.undo.done")
+    after = shop.state()
+
+    def die(step):
+        if step.startswith("discard "):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert killed(child(shop, die, action="discard", confirm=["restore_discard"]))
+    assert told(shop.run(action="undo", confirm=["restore_undo_earlier"])) == ("critical", "backup.restore.refused")
+    assert shop.state() == after
+    assert told(shop.run(action="discard", confirm=["restore_discard"])) == ("ok", "backup.restore.discard.done")
+    assert shop.holds("old") and not list(shop.live.glob(".*"))
+
+
+@pytest.mark.parametrize("action", ["undo", "discard"])
+def test_the_way_back_and_the_end_need_no_set(shop, action):
+    """It may have been pruned since, or the disk of the backups is what was lost."""
+    import shutil
+
+    before = shop.state()
+    assert shop.run().failed is None
+    shutil.rmtree(shop.root)
+    outcome = shop.run(action=action, confirm=["restore_discard"])
+    assert told(outcome) == ("ok", "backup.restore.%s.done" % action), outcome
+    assert shop.state() == before if action == "undo" else shop.holds("old")
+    assert not list(shop.live.glob(".*"))
+
+
+@pytest.mark.parametrize(("step", "goes_on"), [("stage pictures", False), ("swap pictures", True), ("start web", True)])
+def test_a_killed_restore_of_a_set_that_is_gone_goes_on_once_all_is_staged(shop, step, goes_on):
+    import shutil
+
+    from shop import child, killed
+
+    def die(seen):
+        if seen == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    before = shop.state()
+    assert killed(child(shop, die, restore=PROBE))
+    shutil.rmtree(shop.root / shop.journal().set)
+    resumed = shop.run(action="resume", restore=PROBE)
+    if goes_on:
+        assert told(resumed) == ("ok", "backup.restore.done") and shop.holds("old")
+    else:
+        assert told(resumed) == ("critical", "backup.restore.refused") and "undo the restore" in resumed.failed
+    assert told(shop.run(action="undo", restore=PROBE)) == ("ok", "backup.restore.undo.done")
+    assert shop.state() == before
+
+
+def test_no_data_is_swapped_while_a_backup_of_it_is_made(shop):
+    assert shop.run().failed is None
+    after = shop.state()
+    with backup_sets.locked(str(shop.root), "a backup"):
+        for options in ({}, {"action": "undo"}):
+            outcome = shop.run(**options)
+            assert told(outcome) == ("critical", "backup.restore.refused") and "a backup, process" in outcome.failed, outcome
+            assert shop.state() == after
+    assert told(shop.run(action="undo")) == ("ok", "backup.restore.undo.done")
+
+
+def test_a_service_that_does_not_stay_up_is_taken_back(shop):
+    """Without any probe: it comes up, and ends a moment later."""
+
+    class Flapping(type(shop.runtime())):
+        def stay_up(self, services, seconds):
+            if shop.holds("old"):
+                self.stop("web")
+            super().stay_up(services, seconds)
+
+    before = shop.state()
+    outcome = shop.run(means=shop.means()._replace(runtime=Flapping(shop.running)))
+    assert told(outcome) == ("critical", "backup.restore.taken_back") and "web is down again" in outcome.failed
+    assert shop.state() == before
+
+
+def test_a_service_that_is_just_ending_is_waited_for(shop):
+    """Neither up nor down: its processes may still write."""
+    stopped = []
+
+    class Ending(type(shop.runtime())):
+        def is_down(self, service):
+            return super().is_down(service) and (service != "mailer" or service in stopped)
+
+        def stop(self, service):
+            stopped.append(service)
+            super().stop(service)
+
+    outcome = shop.run(means=shop.means()._replace(runtime=Ending(shop.running)))
+    assert told(outcome) == ("ok", "backup.restore.done") and "mailer" in stopped
+
+
+def test_a_root_that_is_not_there_is_told_with_what_to_do(shop):
+    import shutil
+
+    shutil.rmtree(shop.root)
+    assert told(shop.run(set=None)) == ("warning", "backup.restore.none")
+    assert told(shop.run())[1] == "backup.restore.refused"
+
+
 def test_a_part_is_restored_and_the_rest_is_left_alone(shop):
     path = str(shop.live / "data" / "inner")
     before = shop.state()["files"]
     outcome = shop.run(part=["data:" + path])
     assert told(outcome) == ("ok", "backup.restore.done"), outcome
+    assert any("no counts of this part" in note for note in outcome.found[0]["evidence"]["restore_notes"])
     after = shop.state()["files"]
     assert (shop.live / "data/inner/only-in-the-set").exists()
     assert (shop.live / "data/same").read_text() == "new"
