@@ -189,6 +189,7 @@ class _Job:
         self.released: List[str] = []
         self.unreleased: List[str] = []
         self.unwritten: Optional[str] = None
+        self.other: Optional[str] = None
         self.set_name: Optional[str] = None
         self.size = 0
         self.artifacts: List[Dict[str, Any]] = []
@@ -296,6 +297,7 @@ class _Job:
                     with self._writing_down():
                         self._complete_ledger(sets)
                     self._check_space(folder, sets)
+                    self.other = _other_host(sets)
                     self.set_name, self.late = next_name(os.listdir(folder), self.clock())
                     return self._build(folder)
                 finally:
@@ -314,7 +316,11 @@ class _Job:
             except OSError as error:
                 self.notes.append("%s: %s" % (name, error))
             self._release(folder, name)
-            won = backup_sets.remove_tree(folder, name)
+            try:
+                won = backup_sets.remove_tree(folder, name)
+            except OSError as error:  # it is no set, and keeps none from being made
+                self.notes.append("%s could not be removed: %s" % (name, error))
+                continue
             self.tidied.append(name)
             self.changed = True
             with self._writing_down():
@@ -412,6 +418,8 @@ class _Job:
         restore = self._interrupted()
         if restore:
             return "warning", self.text("restoring", set=name, restored=restore.set, phase=restore.phase)
+        if self.other:
+            return "warning", self.text("shared", set=name, root=self.backup.root, host=self.other)
         if self.unreleased:
             return "warning", self.text("unreleased", set=name, reasons=self.unreleased)
         if self.unwritten:
@@ -459,7 +467,7 @@ class _Job:
             backup_sets.remove_tree(handle, _SCRATCH)
         finally:
             os.close(handle)
-        manifest = Manifest(self.system, start, max(start, self.clock()), tuple(written[plan.name] for plan in plans))
+        manifest = Manifest(self.system, start, max(start, self.clock()), tuple(written[plan.name] for plan in plans), _host())
         wrong = backup_manifest.check_files(manifest, path)
         if wrong:
             raise _UnmadeError(self.text("artifact", artifact=wrong[0].file, reason="%s %s" % (wrong[0].code, wrong[0].detail)))
@@ -609,6 +617,17 @@ def _own(folder: int, partial: str) -> int:
 
 def _newest(sets: Sequence[SetFolder]) -> Optional[SetFolder]:
     return next((one for one in sets if one.problem is None), None)
+
+
+def _host() -> str:
+    return os.uname().nodename
+
+
+def _other_host(sets: Sequence[SetFolder]) -> Optional[str]:
+    """The host that has made the newest set while this one made earlier ones: both take the sets for theirs. After a host was renamed, or
+    its data has moved, there are sets of another one too, but none of them is newer than ours."""
+    hosts = [one.manifest.host for one in sets if one.manifest and one.manifest.host]
+    return hosts[0] if hosts and hosts[0] != _host() and _host() in hosts else None
 
 
 def _summary(manifest: Manifest) -> List[Message]:

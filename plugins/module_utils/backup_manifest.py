@@ -5,7 +5,7 @@
 
 A set is a folder ``<UTC timestamp>`` with its artifacts, ``manifest.json`` and, once something was proved, ``verified.json``::
 
-    manifest.json  {"schema": 1, "system": …, "start": …, "end": …, "artifacts": [
+    manifest.json  {"schema": 1, "system": …, "host": …, "start": …, "end": …, "artifacts": [
                      {"engine": "sqlite", "file": "app.db.zst", "size": 123, "sha256": …, "tool": "sqlite3", "tool_version": …,
                       "server_version": …, "counts": {"rows.users": 10}, "start": …, "end": …}]}
     verified.json  {"schema": 1, "manifest_sha256": …, "rungs": [{"rung": 3, "at": …}], "failed": {"rung": 4, "at": …, …}}
@@ -74,12 +74,13 @@ class Artifact(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """What a set holds. ``start``, ``end``: seconds since the epoch."""
+    """What a set holds. ``start``, ``end``: seconds since the epoch; ``host``: the name of the host that made it, where it is known."""
 
     system: str
     start: float
     end: float
     artifacts: Tuple[Artifact, ...]
+    host: Optional[str] = None
 
     @property
     def size(self) -> int:
@@ -210,7 +211,8 @@ def parse(data: bytes) -> Manifest:
     for file in files:
         if files.count(file) > 1:
             raise ManifestError("field", "artifacts: %s twice" % file)
-    return Manifest(_field(value, "system", str, ""), _time(value, "start", ""), _time(value, "end", ""), artifacts)
+    host = _field(value, "host", str, "", optional=True)
+    return Manifest(_field(value, "system", str, ""), _time(value, "start", ""), _time(value, "end", ""), artifacts, host)
 
 
 def _digest(value: Mapping[str, Any]) -> str:
@@ -233,6 +235,7 @@ def to_json(manifest: Manifest) -> str:
     whole = {
         "schema": SCHEMA,
         "system": manifest.system,
+        **({"host": manifest.host} if manifest.host else {}),
         "start": format_time(manifest.start),
         "end": format_time(manifest.end),
         "artifacts": artifacts,

@@ -135,6 +135,8 @@ def _prune(backup: Backup, confirmed: bool, check_mode: bool, clock: Callable[[]
         else:
             status = "warning" if error.code == "busy" else "unknown"
             text = message("backup.prune.busy" if error.code == "busy" else "backup.prune.root", name=backup.name, reason=error.text)
+    except OSError as error:  # a disk that cannot be read any more
+        status, text = "unknown", message("backup.prune.root", name=backup.name, reason=error.strerror or str(error))
     found = finding(
         "backup.%s.prune" % backup.name,
         "backup",

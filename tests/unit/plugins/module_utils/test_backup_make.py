@@ -314,6 +314,35 @@ def test_a_set_made_amid_an_interrupted_restore_is_told(tmp_path, monkeypatch, p
     assert _one(backup(tmp_path / "root", name="other"), at=NOW + 5).found["status"] == "ok"
 
 
+def test_two_hosts_in_one_root_are_told(tmp_path, monkeypatch):
+    """Each would restore and remove the other's sets; a host that was renamed, or has taken over, is none."""
+    made = []
+    for at, host in enumerate(["one", "one", "new", "new", "one", "new"]):
+        monkeypatch.setattr(backup_make, "_host", lambda host=host: host)
+        made.append(_one(backup(tmp_path), at=NOW + at * 10))
+    assert [one.found["message"] for one in made] == ["backup.made.ok"] * 4 + ["backup.made.shared"] * 2
+    assert [one.found["params"].get("host") for one in made[4:]] == ["new", "one"]
+    assert _verifies(tmp_path / made[0].set).host == "one"
+
+
+def test_a_partial_that_cannot_be_removed_keeps_no_set_from_being_made(tmp_path, monkeypatch):
+    """It is told each time."""
+    partial = tmp_path / "20260101T000000Z.partial"
+    partial.mkdir()
+    real = backup_sets.remove_tree
+
+    def remove(folder, name):
+        if name == partial.name:
+            raise OSError(1, "Operation not permitted")
+        return real(folder, name)
+
+    monkeypatch.setattr(backup_sets, "remove_tree", remove)
+    made = _one(backup(tmp_path))
+    assert made.found["status"] == "ok", told(made.found)
+    assert made.found["evidence"]["backup_notes"] == ["%s could not be removed: [Errno 1] Operation not permitted" % partial.name]
+    assert _names(tmp_path) == [partial.name, made.set]
+
+
 def test_a_set_that_was_not_written_down_is(tmp_path):
     """A run killed between the rename and the ledger; what is not whole is not vouched for."""
     for at in (NOW - 200, NOW - 100):

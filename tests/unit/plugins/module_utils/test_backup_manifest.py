@@ -39,6 +39,7 @@ MANIFESTS = st.builds(
     start=TIMES,
     end=TIMES,
     artifacts=st.lists(ARTIFACTS, min_size=1, max_size=4, unique_by=lambda artifact: artifact.file).map(tuple),
+    host=st.none() | WORDS,
 )
 
 

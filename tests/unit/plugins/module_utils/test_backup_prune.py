@@ -229,3 +229,22 @@ def test_bad_options_are_refused(item, options, error):
 def test_a_backup_without_keep_is_left_alone():
     """It loses nothing."""
     assert backup_prune.parse({"backups": [{"name": "app", "root": "/b"}], "confirm": ["backup_prune"]}).backups == []
+
+
+def test_a_disk_that_cannot_be_read_holds_up_no_other_backup(tmp_path, monkeypatch):
+    """It is told, and the next one is pruned."""
+    real = backup_prune.judge
+
+    def judge(backup, folder, now):
+        if backup.name == "bad":
+            raise OSError(5, "Input/output error")
+        return real(backup, folder, now)
+
+    monkeypatch.setattr(backup_prune, "judge", judge)
+    items = []
+    for name in ("bad", "good"):
+        (tmp_path / name).mkdir()
+        items.append({"name": name, "root": str(tmp_path / name), "keep": {"last": 1}})
+    bad, good = backup_prune.run(backup_prune.parse({"backups": items, "confirm": ["backup_prune"]}))
+    assert (bad.found["status"], bad.found["params"]["reason"]) == ("unknown", "Input/output error")
+    assert good.found["status"] == "ok"
