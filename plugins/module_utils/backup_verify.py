@@ -15,6 +15,7 @@ import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    backup_disk,
     backup_engines,
     backup_ledger,
     backup_options,
@@ -118,6 +119,7 @@ def run(
         try:
             if backup.root in hanging:
                 raise BackupError("denied", "%s does not answer within %d seconds" % (backup.root, backup_scan.PATIENCE))
+            backup_disk.check(backup)
             job.run()
         except Exception as error:  # noqa: BLE001 - whatever it is, the other backups are still to be verified
             job.lines.append(("unknown", message("backup_verify.root", name=backup.name, reason=_reason(error))))

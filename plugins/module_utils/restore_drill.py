@@ -13,6 +13,7 @@ import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    backup_disk,
     backup_engines,
     backup_ledger,
     backup_options,
@@ -112,6 +113,7 @@ class _Drill:
         try:
             if hangs:
                 raise BackupError("denied", "%s does not answer within %d seconds" % (self.backup.root, backup_scan.PATIENCE))
+            backup_disk.check(self.backup)
             sets = backup_sets.listed(self.backup.root)
             one = backup_sets.choose(sets, self.wanted, self.backup.verified_rung)
             backup_verify_set.room(one.path, one.manifest, self.means)

@@ -577,6 +577,14 @@ def test_a_root_without_sets_and_no_root(tmp_path):
     assert told(verify(one))[:2] == ("warning", "backup_verify.nothing")
 
 
+def test_where_no_disk_is_mounted_nothing_is_verified_or_written(tmp_path):
+    one = made(tmp_path / "sets")._replace(mount_point=str(tmp_path))
+    results = verify(one)
+    assert told(results)[:2] == ("unknown", "backup_verify.root")
+    assert results.findings[0]["params"]["reason"] == "nothing is mounted at %s" % tmp_path
+    assert rungs(tmp_path / "sets") == [0]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -193,6 +193,12 @@ def test_a_link_into_the_source_is_refused_on_the_host(folder):
     assert sorted(os.listdir(str(folder / "data"))) == ["deep", "other"]
 
 
+def test_where_no_disk_is_mounted_nothing_is_restored(folder):
+    asked = restore_drill.parse({"backups": [{**options(folder), "mount_point": str(folder)}]})
+    assert told(restore_drill.run(asked, clock=lambda: NOW)[0]) == {"drill": ("critical", "drill.not")}
+    assert not (folder / "scratch").exists()
+
+
 def test_without_space_nothing_is_begun(folder, monkeypatch):
     class Full:
         f_bavail, f_frsize = 10, 4096
