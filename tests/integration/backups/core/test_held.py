@@ -99,7 +99,7 @@ def test_runs_killed_at_random_moments_leave_no_service_stopped(folder: Path, se
         child = forked(lambda: make(what, NOW + 100))
         time.sleep(moments.uniform(0, took * 1.1))
         os.kill(child, signal.SIGKILL)
-        ended(child)
+        took *= 1.0 if ended(child) else 0.9  # a run takes as long as the machine lets it
         left = _stopped(service)
         stopped += left
         made = make(_stopping(folder, service), NOW + 200 + moment)
