@@ -219,7 +219,7 @@ def start_tls(
         raise Failure(message("reason.probe_tls_name", host=server_name)) from None
     trace.leave()
     trace.evidence["tls_version"] = stream.sock.version()
-    certificate = earliest(peer_certificates(stream.sock))
+    certificate = earliest(peer_certificates(stream.sock, bool(context.verify_mode)))
     note(certificate, trace)
     return certificate
 
@@ -234,7 +234,7 @@ def _look_again(
         stream = yield from open_stream(loop, names, host, port, quiet)
         context = yield from contexts.get(probe, trace.until, verify=False, credentials=False)
         yield from stream.start_tls(context, probe.get("server_name") or host)
-        return earliest(peer_certificates(stream.sock))
+        return earliest(peer_certificates(stream.sock, False))
     except (Failure, OSError, ValueError):  # TimeoutError and ssl.SSLError are OSErrors
         return None
     finally:
@@ -242,12 +242,26 @@ def _look_again(
             stream.close()
 
 
-def peer_certificates(sock: Any) -> List[Certificate]:
-    """What the server sent: its certificate, and the rest of the chain where Python tells it (3.13)."""
+def peer_certificates(sock: Any, verified: bool) -> List[Certificate]:
+    """The server's certificate, and those that vouch for it where they were ``verified`` and Python tells them (3.10).
+
+    What we trust ourselves is left out, and so is what a server sends and nobody needs: it may have ended without harm.
+    """
     blocks = [sock.getpeercert(True)]
-    if hasattr(sock, "get_unverified_chain"):
-        blocks += [item for item in sock.get_unverified_chain() or () if item not in blocks]
+    if verified:
+        blocks += _chain(sock)[1:-1]
     return [certificate for certificate in map(_known, blocks) if certificate is not None]
+
+
+def _chain(sock: Any) -> List[bytes]:
+    if hasattr(sock, "get_verified_chain"):  # Python 3.13
+        return list(sock.get_verified_chain())
+    inner: Any = getattr(sock, "_sslobj", None)
+    if not hasattr(inner, "get_verified_chain"):
+        return []
+    import _ssl
+
+    return [item.public_bytes(_ssl.ENCODING_DER) for item in inner.get_verified_chain() or ()]
 
 
 _certificates: Dict[bytes, Optional[Certificate]] = {}  # many endpoints show the same one
@@ -263,8 +277,9 @@ def _known(block: bytes) -> Optional[Certificate]:
 
 
 def earliest(certificates: List[Certificate]) -> Optional[Certificate]:
-    """The certificate that ends first: a chain lasts no longer than that."""
-    return min(certificates, key=lambda item: item.not_after, default=None)
+    """The certificate that ends first, as a chain lasts no longer than that, with the names of the first of them."""
+    found = min(certificates, key=lambda item: item.not_after, default=None)
+    return None if found is None else found._replace(names=certificates[0].names)
 
 
 def days_left(certificate: Optional[Certificate], now: Optional[float] = None) -> Optional[float]:

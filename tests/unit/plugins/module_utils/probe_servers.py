@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import ipaddress
 import itertools
+import shutil
 import socket
 import ssl
 import subprocess
@@ -136,7 +137,16 @@ class Authority:
     def _run(self, *argv):
         subprocess.run(["openssl", *argv], cwd=self.folder, check=True, capture_output=True)
 
-    def issue(self, name, days=60.0, begins=-10.0, sign=True):
+    def below(self, folder, days):
+        """An authority whose own certificate is signed by this one and ends in so many days."""
+        made = Authority.__new__(Authority)
+        made.folder, made.file, made._serials = folder, folder / "ca.pem", itertools.count(1)
+        files = self.issue("between", days=days, extension="basicConstraints=critical,CA:TRUE", subject="/CN=Between")
+        for path, name in zip(files, ("ca.pem", "ca.key")):
+            shutil.copy(path, folder / name)
+        return made
+
+    def issue(self, name, days=60.0, begins=-10.0, sign=True, extension=None, subject="/CN=service"):
         """A certificate and key file for a name or address; ``days`` from now it ends. Self-signed without ``sign``."""
         base = "%s-%s-%s" % (name.replace("*", "star").replace(":", "_"), days, sign)
         key, request, certificate = base + ".key", base + ".csr", base + ".pem"
@@ -144,8 +154,8 @@ class Authority:
             kind = "IP:%s" % ipaddress.ip_address(name)
         except ValueError:
             kind = "DNS:%s" % name
-        (self.folder / (base + ".cnf")).write_text("subjectAltName=%s\n" % kind)
-        self._run("req", "-new", *_KEY, "-keyout", key, "-out", request, "-subj", "/CN=service")
+        (self.folder / (base + ".cnf")).write_text((extension or "subjectAltName=%s" % kind) + "\n")
+        self._run("req", "-new", *_KEY, "-keyout", key, "-out", request, "-subj", subject)
         now = datetime.datetime.now(datetime.timezone.utc)
         dates = [(now + datetime.timedelta(days=offset)).strftime("%Y%m%d%H%M%SZ") for offset in (begins, days)]
         if not sign:
@@ -167,6 +177,15 @@ class Authority:
         """A server's TLS context with such a certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*self.issue(name, **more))
+        return context
+
+    def chained(self, name, *others, **more):
+        """The same, with other certificates sent behind its own."""
+        certificate, key = self.issue(name, **more)
+        chain = self.folder / "chain.pem"
+        chain.write_text("".join(path.read_text() for path in (certificate, *others)))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(chain, key)
         return context
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 import time
 
 import pytest
@@ -46,6 +47,23 @@ def test_a_good_certificate_is_ok_with_its_days_left(authority, serve):
     assert 59.8 < item["value"] <= 60
     assert item["evidence"]["certificate_names"] == ["127.0.0.1"]
     assert item["evidence"]["issuer"] == "O=Tests, CN=Test CA"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="this Python does not tell the chain")
+def test_a_chain_lasts_no_longer_than_what_signs_the_servers_certificate(authority, serve, tmp_path):
+    between = authority.below(tmp_path, days=20)
+    server = serve(between.chained("127.0.0.1", between.file, days=60))
+    item = find(type="tls", address=server.address, ca_file=str(authority.file), names=["127.0.0.1"])
+    assert (item["status"], item["message"]) == ("warning", "probe.tls.ends")
+    assert 19.8 < item["value"] <= 20
+    # What ends first is told, with the names of what the server shows of itself.
+    assert (item["evidence"]["subject"], item["evidence"]["certificate_names"]) == ("CN=Between", ["127.0.0.1"])
+
+
+def test_what_a_server_sends_and_nobody_needs_may_have_ended(authority, serve):
+    old, _key = authority.issue("old.example.org", days=-2)
+    item = find(type="tls", address=serve(authority.chained("127.0.0.1", old)).address, ca_file=str(authority.file))
+    assert (item["status"], item["message"]) == ("ok", "probe.tls.ok")
 
 
 @pytest.mark.parametrize(("days", "status"), [(20, "warning"), (3, "critical")])
@@ -179,10 +197,11 @@ def test_tcp_over_tls_sends_and_expects(authority, serve):
 
 def test_a_certificate_file_is_judged_by_the_one_that_ends_first(authority, tmp_path):
     chain = tmp_path / "chain.pem"
-    texts = [authority.issue("a.example.org", days=days)[0].read_text() for days in (90, 5)]
+    texts = [authority.issue(name, days=days)[0].read_text() for name, days in (("a.example.org", 90), ("signer", 5))]
     chain.write_text("".join(texts))
-    item = find(type="tls", path=str(chain))
-    assert item["status"] == "critical"
+    # The first is the server's own, whose names count.
+    item = find(type="tls", path=str(chain), names=["a.example.org"])
+    assert (item["status"], item["message"]) == ("critical", "probe.tls.ends")
     assert 4.8 < item["value"] <= 5
 
 
