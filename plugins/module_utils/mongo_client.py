@@ -227,10 +227,10 @@ class Client:
         import os
 
         database, user = self._who()
-        password = str(self.address.password or "")
+        password = _prepared(str(self.address.password or ""))
         name = mechanism[len("SCRAM-") :].replace("-", "").lower()
         if name == "sha1":  # what the older form takes for the password
-            password = hashlib.md5(("%s:mongo:%s" % (user, password)).encode("utf-8")).hexdigest()
+            password = hashlib.md5(("%s:mongo:%s" % (user, self.address.password or "")).encode("utf-8")).hexdigest()
         nonce = base64.b64encode(os.urandom(24)).decode()
         bare = "n=%s,r=%s" % (user.replace("=", "=3D").replace(",", "=2C"), nonce)
         start = {"saslStart": 1, "mechanism": mechanism, "payload": ("n,," + bare).encode(), "options": {"skipEmptyExchange": True}}
@@ -259,6 +259,15 @@ class Client:
         if answer.get("ok") != 1:
             raise MongoError("denied", "MongoDB at %s: the login was refused" % self.address.shown)
         return answer
+
+
+def _prepared(password: str) -> str:
+    """A password in the one form that it is stored in, however it was typed (RFC 4013)."""
+    import stringprep
+    import unicodedata
+
+    mapped = (" " if stringprep.in_table_c12(one) else one for one in password if not stringprep.in_table_b1(one))
+    return unicodedata.normalize("NFKC", "".join(mapped))
 
 
 def _payload(answer: Mapping[str, Any]) -> bytes:

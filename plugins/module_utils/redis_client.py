@@ -194,7 +194,8 @@ class Client:
         if word in ("LOADING", "BUSY", "MASTERDOWN"):
             code = "loading"
         if command == "AUTH":  # servers repeat parts of what they do not like
-            code, text = "denied", "the login was refused"
+            why = " by its protected mode" if word == "DENIED" else ", for no password is set" if "without any password" in text else ""
+            code, text = "denied", "the login was refused" + why
         return RedisError(code, "Redis at %s: %s: %s" % (self._address.shown, command, text))
 
 

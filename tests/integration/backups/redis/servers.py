@@ -71,7 +71,7 @@ class Server:
 
     def client(self):
         """A connection for a block."""
-        return connected(Address(socket=self.socket, password=PASSWORD))
+        return connected(Address(socket=self.socket, password=self.settings.get("requirepass", PASSWORD) or None))
 
     def digest(self):
         """Of all keys, values and whether they expire."""

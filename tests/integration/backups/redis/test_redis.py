@@ -481,6 +481,14 @@ def test_wrong_password_is_refused_and_not_told(server, work):
         assert "wr0ng" not in str(caught.value) and PASSWORD not in str(caught.value)
 
 
+def test_a_server_that_wants_no_password(server, work):
+    """It is told apart from a wrong one."""
+    one = server(requirepass="")
+    with pytest.raises(EngineError, match="no password is set"):
+        ENGINE.reach(one.spec, work[0])
+    ENGINE.reach({**one.spec, "password": None}, work[0])
+
+
 def test_a_server_that_is_not_there(work, tmp_path):
     """It is told where it was looked for."""
     with pytest.raises(EngineError, match=r"nowhere\.sock") as caught:

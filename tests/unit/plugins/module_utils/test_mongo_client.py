@@ -80,6 +80,14 @@ def test_login(mechanism):
         assert client.version() == "7.0.1"
 
 
+def test_a_password_that_is_typed_otherwise():
+    """Half a space, a soft hyphen and letters in pieces are the same password, as the examples of RFC 4013 have it."""
+    double = Double("SCRAM-SHA-256")
+    typed = PASSWORD.replace(" ", "\u00a0").replace("r3", "r\u00ad3").replace("w", "\uff57")
+    mongo_client.Client(Address(port=double.port, user=USER, password=typed, timeout=10)).close()
+    assert [mongo_client._prepared(text) for text in ("I\u00adX", "\u00aa", "\u2168", "\u1112\u1161\u11ab")] == ["IX", "a", "IX", "한"]
+
+
 @pytest.mark.parametrize(("password", "lies"), [("wr0ng", False), (PASSWORD, True)])
 def test_a_login_that_fails(password, lies):
     """A wrong password, and a server that does not know it either; no password is told."""
