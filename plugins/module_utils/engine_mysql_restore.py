@@ -15,6 +15,7 @@ A lock of the server keeps two processes apart, also one that was killed while i
 from __future__ import annotations
 
 import contextlib
+import json
 import zlib
 from typing import Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
 
@@ -207,13 +208,13 @@ class DatabaseRestorer(BesideRestorer):
                     for name in sorted(base_tables(self.client, self.new))
                 ]
                 _rename(session, pairs)
-            self._make(_saved(session, qualified(self.kept, MARK)), str(self.artifact.source.get("database") or ""))
+            self._make(_saved(session, qualified(self.kept, MARK)), str(self.artifact.source.get("database") or ""), asleep=True)
             self._note(session, "phase", "done")
 
-    def _make(self, script: bytes, source: str) -> None:
+    def _make(self, script: bytes, source: str, asleep: bool = False) -> None:
         """Make definitions in the target, and give the rights on routines again, which went with them."""
         with self.client.session() as session:
-            send(session, [script], source, self.target, lambda piece: piece.kind in DEFINITIONS)
+            send(session, [script], source, self.target, lambda piece: piece.kind in DEFINITIONS, asleep)
         there = self.client.rows(
             "SELECT routine_type, routine_name FROM information_schema.routines WHERE routine_schema = %s" % literal(self.target)
         )
@@ -306,12 +307,25 @@ class DatabaseRestorer(BesideRestorer):
             self._drop_kept(set())
 
     def finish(self) -> None:
-        """Statistics."""
+        """Statistics; then events may run, which change rows: they are counted before."""
         self._analyze(name for name, engine in base_tables(self.client, self.target).items() if engine != "SEQUENCE")
+        with self._alone() as session:
+            if not self._counted():
+                self._note(session, "counted", json.dumps(count(self.client, self.target)))
+            script = _saved(session, qualified(self.kept, MARK))
+        with self.client.session() as session:
+            _drop_events(self.client, session, self.target)
+            source = str(self.artifact.source.get("database") or "")
+            send(session, [script], source, self.target, lambda piece: piece.kind in ("set", "event"))
+
+    def _counted(self) -> Mapping[str, int]:
+        """What was counted when no event had run yet."""
+        told = self._noted("counted") if NOTES in base_tables(self.client, self.kept) else []
+        return dict(json.loads(told[0])) if told else {}
 
     def count(self) -> Mapping[str, int]:
-        """What is in place."""
-        return count(self.client, self.target)
+        """What was put in place."""
+        return self._counted() or count(self.client, self.target)
 
 
 def _rename(session: Session, pairs: Sequence[Tuple[Tuple[str, str], Tuple[str, str]]]) -> None:
@@ -319,11 +333,15 @@ def _rename(session: Session, pairs: Sequence[Tuple[Tuple[str, str], Tuple[str, 
         session.ask("RENAME TABLE %s" % ", ".join("%s TO %s" % (qualified(*old), qualified(*new)) for old, new in pairs))
 
 
+def _drop_events(client: Client, session: Session, schema: str) -> None:
+    for row in client.rows("SELECT event_name FROM information_schema.events WHERE event_schema = %s" % literal(schema)):
+        session.ask("DROP EVENT IF EXISTS %s" % qualified(schema, row[0]))
+
+
 def _drop_definitions(client: Client, session: Session, schema: str) -> None:
     """Drop events, triggers, views and routines of a schema."""
     name = literal(schema)
-    for row in client.rows("SELECT event_name FROM information_schema.events WHERE event_schema = %s" % name):
-        session.ask("DROP EVENT IF EXISTS %s" % qualified(schema, row[0]))
+    _drop_events(client, session, schema)
     for row in client.rows("SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = %s" % name):
         session.ask("DROP TRIGGER IF EXISTS %s" % qualified(schema, row[0]))
     for row in client.rows("SELECT table_name FROM information_schema.views WHERE table_schema = %s" % name):

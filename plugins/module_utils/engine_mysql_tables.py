@@ -48,6 +48,14 @@ class TablesRestorer(BesideRestorer):
             raise EngineError("unreachable", "there is no database %s that the tables could go to" % self.target)
         self._check_engines(self.target)
 
+    def needs(self) -> List[Tuple[str, int]]:
+        """Also space for the present rows set aside and the new ones written, before the old ones are let go."""
+        told = self.client.rows(
+            "SELECT IFNULL(SUM(data_length + index_length), 0) FROM information_schema.tables "
+            "WHERE table_schema = %s AND table_name IN (%s)" % (literal(self.target), ", ".join(literal(name) for name in self.names))
+        )
+        return [(path, needed + 2 * int(float(told[0][0]))) for path, needed in super().needs()]
+
     def _check_engines(self, schema: str) -> None:
         for name, engine in base_tables(self.client, schema).items():
             if name in self.names and engine.lower() not in ("innodb", "rocksdb"):

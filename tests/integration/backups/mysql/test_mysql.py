@@ -67,6 +67,7 @@ def test_everything_awkward_comes_back_as_it_was(server: Server, awkward: str, t
         restorer.unswap()
         assert server.text(awkward) == damaged
         restorer.swap()
+        restorer.finish()
         assert restorer.aside() == ["database awkward_opsrunner_aside_r1"]
         restorer.unstage()
         restorer.discard()
@@ -473,6 +474,31 @@ def test_what_passes_with_time_and_what_only_the_server_has(server: Server, tmp_
         with pytest.raises(EngineError, match="z was replaced by another table meanwhile"):
             dump.finish()
     server.sql("DROP DATABASE passing;")
+
+
+def test_events_run_when_all_is_counted(server: Server, tmp_path: Path) -> None:
+    name = server.make("waking", "CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t SELECT seq FROM seq_1_to_1000;")
+    server.sql("CREATE DEFINER = nobody@nowhere EVENT gone ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01 00:00:00' DO DELETE FROM t;", name)
+    server.sql("CREATE EVENT eager ON SCHEDULE EVERY 1 SECOND DO DELETE FROM t LIMIT 1;", name)
+    made = make_set(server.spec(name), tmp_path / "set")
+    with restore(made, "w1", tmp_path / "work") as restorer:
+        restorer.stage()
+        restorer.swap()
+        time.sleep(1.2)  # in which it would have run
+        restorer.finish()
+        for _try in range(100):
+            if int(server.sql("SELECT COUNT(*) FROM t;", name)) < made.artifact.counts["rows.t"]:
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail("the event does not run")
+        restorer.finish()
+        assert restorer.count() == made.artifact.counts
+        definers = server.sql("SELECT event_name, definer FROM information_schema.events WHERE event_schema = 'waking' ORDER BY 1;")
+        assert definers.split() == ["eager", "root@localhost", "gone", "nobody@nowhere"]
+        restorer.unswap()
+        restorer.unstage()
+    server.sql("DROP DATABASE waking;")
 
 
 def test_the_servers_timeouts_end_nothing_of_ours(server: Server, tmp_path: Path) -> None:
