@@ -125,11 +125,26 @@ def _lives(path: str, made: float) -> bool:
 
 
 def _end_programs(path: str) -> None:
-    """End temporary servers that a killed run has left in its scratch place: the random name is in their words."""
-    known = os.fsencode(path) + b"/"
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) == os.getpid():
-            continue
-        with contextlib.suppress(OSError), open("/proc/%s/cmdline" % entry, "rb") as file:
-            if known in file.read():
-                os.kill(int(entry), signal.SIGKILL)
+    """End temporary servers that a killed run has left in its scratch place, and wait until they have: they would go on writing.
+
+    The random name is in their words, or they work in it.
+    """
+    for _attempt in range(100):
+        left = [
+            process for process in map(int, filter(str.isdigit, os.listdir("/proc"))) if process != os.getpid() and _uses(process, path)
+        ]
+        for process in left:
+            with contextlib.suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+        if not left:
+            return
+        time.sleep(0.02)
+
+
+def _uses(process: int, path: str) -> bool:
+    with contextlib.suppress(OSError), open("/proc/%d/cmdline" % process, "rb") as file:
+        if os.fsencode(path) + b"/" in file.read():
+            return True
+    with contextlib.suppress(OSError):
+        return (os.readlink("/proc/%d/cwd" % process) + "/").startswith(path + "/")
+    return False
