@@ -263,7 +263,7 @@ def first_request(probe: Probe, url: str) -> _Request:
 def request_bytes(request: _Request, host_header: Optional[str] = None) -> bytes:
     """The request as it is sent."""
     scheme, host, port, target, _userinfo = read_url(request.url)
-    host = host.encode("idna").decode("ascii") if not host.isascii() else "[%s]" % host if ":" in host else host
+    host = host.encode("idna").decode("ascii") if not host.isascii() else "[%s]" % host.partition("%")[0] if ":" in host else host
     usual = {"http": 80, "https": 443}[scheme]
     headers = {
         "Host": host_header or (host if port == usual else "%s:%d" % (host, port)),
@@ -283,9 +283,12 @@ def request_bytes(request: _Request, host_header: Optional[str] = None) -> bytes
 
 def next_request(request: _Request, status: int, location: str) -> _Request:
     """The request a redirect leads to. Another scheme, host or port gets no headers, body or credentials. Raises Failure."""
-    from urllib.parse import urldefrag, urljoin
+    from urllib.parse import quote, urldefrag, urljoin
 
-    url = urldefrag(urljoin(request.url, location))[0]
+    # Many servers send what they should have written with percent signs: bytes of UTF-8, spaces.
+    server = re.match(r"(?:(?:[A-Za-z][\w+.-]*:)?//[^/?#]*)?", location).group()  # type: ignore[union-attr]  # nothing fits as well
+    rest = quote(location[len(server) :].encode("latin-1", "replace"), safe="%/:=&?~#+!$,;'@()*[]")
+    url = urldefrag(urljoin(request.url, server + rest))[0]
     try:
         there = read_url(url)
     except OptionError:

@@ -194,7 +194,8 @@ def start_tls(
     """Shake hands on a stream and note in the trace what the certificate says. Raises Failure with the days left as its value."""
     import ssl
 
-    server_name = probe.get("server_name") or host
+    # A certificate knows neither the dot that ends a whole name nor the interface of an address.
+    server_name = (probe.get("server_name") or host.partition("%")[0]).rstrip(".")
     trace.enter("local")
     began = trace.clock()
     context = yield from contexts.get(probe, trace.limit, credentials=credentials)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from probe_servers import Refusing, Server, answer, find, probe, reason, saying, silent
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import probe_outcome
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_http import Reader, same, unpack
+from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_http import Reader, first_request, request_bytes, same, unpack
+from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import read_probes
 from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_outcome import Failure
 
 
@@ -220,6 +221,27 @@ def test_a_redirect_is_followed_only_when_that_is_wanted(serve):
     item = find(type="http", url=server.url(), follow_redirects=True, contains="there")
     assert item["status"] == "ok"
     assert item["evidence"]["redirects"] == [server.url("/there")]
+
+
+@pytest.mark.parametrize(
+    ("location", "target"), [("/caf\u00e9", "/caf%C3%A9"), ("/a b?c=d e", "/a%20b?c=d%20e"), ("/a%20b?q=%5B#f", "/a%20b?q=%5B")]
+)
+def test_a_redirect_is_followed_to_where_the_server_means(serve, location, target):
+    def handle(connection, request):
+        first = request.startswith(b"GET / ")
+        head = "HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % location if first else "HTTP/1.1 200 OK\r\n\r\n"
+        connection.sendall(head.encode("utf-8"))
+
+    server = serve(handle)
+    assert find(type="http", url=server.url(), follow_redirects=True)["status"] == "ok"
+    assert server.requests[1].split()[1].decode() == target
+
+
+def test_the_interface_of_an_address_is_not_told_to_the_server():
+    request = first_request(
+        read_probes([{"name": "it", "type": "http", "url": "http://[fe80::1%eth0]:8080/"}])[0], "http://[fe80::1%eth0]:8080/"
+    )
+    assert b"\r\nHost: [fe80::1]:8080\r\n" in request_bytes(request)
 
 
 def test_redirects_in_a_circle_and_without_end_are_stopped(serve):

@@ -114,6 +114,11 @@ def test_names_that_the_certificate_must_cover_are_held_against_it(authority, se
     assert (item["status"], item["params"]["missing"]) == ("critical", ["example.org"])
 
 
+def test_the_dot_that_ends_a_whole_name_is_none_of_the_certificates(authority, serve):
+    options = {"address": serve(authority.context("a.example.org")).address, "ca_file": str(authority.file)}
+    assert find(type="tls", server_name="a.example.org.", **options)["status"] == "ok"
+
+
 def test_https_tells_the_handshake_apart_and_the_days_left(authority, serve):
     item = find(type="http", url=serve(authority.context("127.0.0.1")).url(), ca_file=str(authority.file))
     assert item["status"] == "ok"
