@@ -15,7 +15,8 @@ description:
     through the compressor, and age where asked for, into its file; its sha256 is taken meanwhile.
   - A set is whole or it is not there. It is built under a name that ends in C(.partial), written to the disk, and renamed. When an
     artifact fails no set is made, and those that were there stay; other backups are made all the same.
-  - What a killed run has left is removed, and told. Two runs never work in one root at the same time.
+  - What a killed run has left is removed, and told; its programs are ended, and O(backups[].artifacts[].after) is run where it had not
+    come to that. Two runs never work in one root at the same time.
   - A set that was made is not proved by that; see M(opsrunner.runbook.backup_verify).
 author:
   - opsrunner maintainers (@opsrunner)
