@@ -113,6 +113,7 @@ class RedisRestorer(Restorer):
             os.makedirs(aside, 0o700, exist_ok=True)
             state = os.path.join(aside, "state")
             if not os.path.exists(state):
+                self._look_whether_it_saved(facts)
                 _write(state, [name for name in _names(facts) if os.path.lexists(os.path.join(facts.folder, name))])
             for name in _names(facts):
                 here, staged, kept = (os.path.join(folder, name) for folder in (facts.folder, new, aside))
@@ -204,6 +205,12 @@ class RedisRestorer(Restorer):
             remove(self._present(facts))
             if not os.path.exists(self._new(facts)):
                 remove(self._notes)
+
+    def _look_whether_it_saved(self, facts: Facts) -> None:
+        """A server that saves does so when it is stopped, unless it could not or was killed."""
+        here = os.path.join(facts.folder, facts.file)
+        if facts.persisted and not facts.log and (not os.path.exists(here) or os.stat(here).st_mtime < os.stat(self._notes).st_mtime):
+            self._work.warn("the Redis server has not saved when it was stopped: what it had is gone, but for what %s has" % here)
 
     def _new(self, facts: Facts) -> str:
         return os.path.join(facts.folder, "opsrunner-%s.new" % self._ident)

@@ -181,6 +181,30 @@ def test_data_of_a_module_that_the_trial_does_not_have(work, tmp_path):
     assert caught.value.code == "version"
 
 
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_server_that_is_killed_instead_of_stopped(server, work, tmp_path, killed):
+    """What it had not saved is gone, and that is told."""
+    work, warned = work
+    one = server()
+    with one.client() as client:
+        client.ask("SET", "a", "1")
+        client.ask("SAVE")
+    artifact, stored = _back_up(one, work, tmp_path)
+    with one.client() as client:
+        client.ask("SET", "b", "1")
+    with _restorer(one, artifact, stored, work) as restorer:
+        restorer.stage()
+        if killed:
+            one.kill()
+        else:
+            one.stop()
+        restorer.swap()
+        restorer.swap()
+        assert ["has not saved" in text for text in warned] == [True] * killed
+        restorer.unswap()
+    one.start()
+
+
 def test_a_trial_that_is_killed_leaves_no_server(server, work, tmp_path):
     """The server of the trial dies with whoever started it."""
     work, _warned = work
