@@ -3,15 +3,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Fetch and build what the tests of MongoDB need, once, and print where it is: tools=FOLDER (mongodump, mongorestore) and
-# classes=CLASSPATH of a server that speaks its protocol (start it with java -cp CLASSPATH Server PORT).
-# Needs go, mvn and javac. Versions are pinned in mongodb/; the checksums of Go modules are in mongodb/go.sum.
+# Fetch and build what the tests of MongoDB need, once, and print where it is: tools=FOLDER (mongodump, mongorestore),
+# classes=CLASSPATH of a server that speaks its protocol (start it with java -cp CLASSPATH Server PORT) and
+# host=TAR with all of it and a small Java for a lab host: bin/mongodump, bin/mongorestore, bin/server PORT.
+# Needs go, mvn, javac and jlink. Versions are pinned in mongodb/; the checksums of Go modules are in mongodb/go.sum.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/mongodb" && pwd)
-for program in go mvn javac; do
+for program in go mvn javac jlink; do
   command -v "$program" >/dev/null || { echo "$program is not installed" >&2; exit 3; }
 done
-version=$(cat "$here"/{go.mod,go.sum,pom.xml,Server.java} | sha256sum | cut -c1-12)
+version=$(cat "$0" "$here"/{go.mod,go.sum,pom.xml,Server.java,server} | sha256sum | cut -c1-12)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/opsrunner/mongodb-$version
 mkdir -p "$(dirname "$cache")"
 exec 9> "$cache.lock"
@@ -30,8 +31,13 @@ if [ ! -e "$cache/.ready" ]; then
     cmp go.sum "$here/go.sum"
     mvn --batch-mode --quiet dependency:copy-dependencies -DoutputDirectory=jars -DincludeScope=runtime
     javac -cp 'jars/*' -d classes "$here/Server.java"
+    jlink --add-modules java.logging,java.management,java.naming,java.xml,jdk.unsupported --strip-debug --no-header-files --no-man-pages --output java
+    cp "$here/server" bin/
+    tar -cf host.tar bin classes jars java
+    rm -r java
   ) >&2
   touch "$cache/.ready"
 fi
 echo "tools=$cache/bin"
 echo "classes=$cache/classes:$cache/jars/*"
+echo "host=$cache/host.tar"

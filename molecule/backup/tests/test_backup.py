@@ -28,6 +28,11 @@ def test_the_data_is_there(host: Any) -> None:
     assert host.check_output("find /srv/shop/uploads -type f -user shop -not -path '*/.opsrunner-*' | wc -l") == "60"
 
 
+def test_each_document_was_imported_once(host: Any) -> None:
+    command = "mongodump --quiet --db recommendation --collection user_candidate --out - | grep -aoE 'candidate-[0-9]+[.]' | sort"
+    assert host.check_output(command).split() == sorted(f"candidate-{number}." for number in range(300))
+
+
 def test_the_services_are_up(host: Any) -> None:
     for unit in ("shop", "redis-server", "postgresql"):
         assert host.service(unit).is_running
@@ -36,5 +41,6 @@ def test_the_services_are_up(host: Any) -> None:
 
 def test_no_scratch_place_is_left(host: Any) -> None:
     assert host.run("ls -d /var/tmp/opsrunner-scratch-*").rc != 0
+    assert host.run("mongodump --quiet --archive | grep -aq opsrunner_drill").rc == 1
     databases = host.check_output("runuser -u postgres -- psql -Atc 'select datname from pg_database'").split()
     assert not [name for name in databases if "drill" in name]
