@@ -156,7 +156,8 @@ def merge(one: NumberSummary, two: Mapping[str, Any]) -> NumberSummary:
             into[index] = into.get(index, 0) + count
     for name in ("count", "bad", "zero"):
         one[name] += two[name]
-    one["sum"] = None if one["sum"] is None or two["sum"] is None else one["sum"] + two["sum"]
+    total = math.nan if one["sum"] is None or two["sum"] is None else one["sum"] + two["sum"]
+    one["sum"] = total if math.isfinite(total) else None
     for name, pick in (("min", min), ("max", max)):
         seen = [value for value in (one[name], two[name]) if value is not None]
         one[name] = pick(seen) if seen else None

@@ -155,4 +155,6 @@ def compare_patterns(found: dict[str, Any], wanted: dict[str, Any]) -> None:
         numbers = pattern["numbers"]
         assert (numbers["count"], numbers["bad"]) == (len(values), figures["bad"]), (name, "numbers")
         assert (numbers["min"], numbers["max"]) == (min(values, default=None), max(values, default=None)), (name, "numbers")
-        assert values == [] or math.isclose(numbers["sum"], math.fsum(values), rel_tol=1e-9), (name, "sum")
+        total = log_reference.total(values)
+        if total is not None and abs(total) < 1e300:
+            assert math.isclose(numbers["sum"], total, rel_tol=1e-9), (name, "sum")

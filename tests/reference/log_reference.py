@@ -289,7 +289,7 @@ def reference(
         result["fields"][name] = {
             "count": len(ordered),
             "bad": bad[name],
-            "sum": _sum(ordered),
+            "sum": total(ordered),
             "min": ordered[0] if ordered else None,
             "max": ordered[-1] if ordered else None,
             "sorted": ordered,
@@ -340,7 +340,7 @@ def look(
             into["bad"] += 1
 
 
-def _sum(values: list[float]) -> float | None:
+def total(values: list[float]) -> float | None:
     try:
         return math.fsum(values)
     except OverflowError:

@@ -108,6 +108,11 @@ def test_values_counted_one_by_one_and_together_are_the_same(values: list[float]
     assert left == right
 
 
+def test_a_sum_that_no_float_can_be_is_none_also_after_merging() -> None:
+    found = log_sketch.merge(sketch_of([1.7e308]), sketch_of([1.7e308, 1.0]))
+    assert (found["count"], found["sum"], log_sketch.figures(found)["mean"]) == (3, None, None)
+
+
 def spec() -> log_options.LogSpec:
     """A log with everything."""
     options = {
