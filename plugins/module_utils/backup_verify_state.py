@@ -70,13 +70,21 @@ class State:
         return [rung for name, item in self.files.items() if name != but for rung in self._rungs(item)]
 
     def put(self, name: str, looks: List[int], rung: int, failed: Optional[Tuple[int, str]], now: float) -> None:
-        """Keep what a backup reached. ``failed``: the rung it failed at, and why."""
-        item: Dict[str, Any] = {
-            "looks": looks,
-            "rungs": [{"rung": number, "at": backup_manifest.format_time(now)} for number in range(1, rung + 1)],
-        }
+        """Keep what a backup reached. ``failed``: the rung it failed at, and why.
+
+        As long as the backup is the same one, higher rungs that it passed before stay when it did not fail, and a failure stays until
+        its rung is passed.
+        """
+        at = backup_manifest.format_time(now)
+        item: Dict[str, Any] = {"looks": looks, "rungs": [{"rung": number, "at": at} for number in range(1, rung + 1)]}
+        before = self.files.get(name, {})
         if failed:
-            item["failed"] = {"rung": failed[0], "at": backup_manifest.format_time(now), "reason": failed[1]}
+            item["failed"] = {"rung": failed[0], "at": at, "reason": failed[1]}
+        elif before.get("looks") == looks:
+            item["rungs"] += [told for told in before["rungs"] if told["rung"] > rung]
+            known = before.get("failed")
+            if isinstance(known, dict) and not (isinstance(known.get("rung"), int) and known["rung"] <= rung):
+                item["failed"] = known
         self.files[name] = item
 
     def write(self, there: Sequence[str]) -> None:

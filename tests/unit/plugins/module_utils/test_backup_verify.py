@@ -636,6 +636,42 @@ def test_files_of_other_tools_have_their_record_in_the_root(tmp_path):
     assert sorted(json.loads((root / backup_verify_state.STATE).read_text())["files"]) == ["db-0.sql", "db-1.sql"]
 
 
+def test_what_is_only_in_the_way_takes_nothing_from_a_file_that_was_proved(tmp_path, monkeypatch):
+    root = tmp_path / "dumps"
+    write(root / "a.sql", DUMP)
+    one = foreign(root)
+
+    def known():
+        item = json.loads((root / backup_verify_state.STATE).read_text())["files"]["a.sql"]
+        return [rung["rung"] for rung in item["rungs"]], item.get("failed", {}).get("rung")
+
+    verify(one)
+    assert known() == ([1, 2, 3], None)
+    verify(one, rung=1)
+    assert known() == ([1, 2, 3], None)
+    real = backup_verify.backup_verify_file._Look.sql
+
+    def lacking(_look):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(backup_verify.backup_verify_file._Look, "sql", lacking)
+    assert verify(one).findings[0]["status"] == "unknown"
+    assert known() == ([1, 2, 3], None)
+
+    def damaged(_look):
+        raise backup_verify.backup_verify_file.ContentError("is half a dump")
+
+    monkeypatch.setattr(backup_verify.backup_verify_file._Look, "sql", damaged)
+    verify(one)
+    assert known() == ([1], 3)
+    monkeypatch.setattr(backup_verify.backup_verify_file._Look, "sql", lacking)
+    verify(one)
+    assert known() == ([1], 3)
+    monkeypatch.setattr(backup_verify.backup_verify_file._Look, "sql", real)
+    verify(one)
+    assert known() == ([1, 2, 3], None)
+
+
 def test_a_file_that_changed_is_verified_again(tmp_path):
     root = tmp_path / "dumps"
     write(root / "a.sql", DUMP, 1)
