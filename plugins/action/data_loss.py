@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible.utils.display import Display
+
 from ansible_collections.opsrunner.runbook.plugins.module_utils import data_loss
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
 
@@ -20,3 +22,12 @@ class ActionModule(CheckAction):
     def check_options(args: dict[str, Any]) -> None:
         """Raises OptionError."""
         data_loss.parse(args)
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the module; what a restore would lose and where it is written is shown, also where nothing is wrong."""
+        result = super().run(tmp, task_vars)
+        host = (task_vars or {}).get("inventory_hostname", "localhost")
+        for found in result.get("findings") or ():
+            if found["status"] == "ok" and (found["check"] == "data_loss.result" or found["check"].endswith(".loss")):
+                Display().display(f"{host}: {found['summary']}")
+        return result

@@ -128,10 +128,12 @@ class _Backup:
     def look(self) -> Dict[str, Any]:
         """Integrity of each artifact's data, then the loss."""
         artifacts = []
+        remains = self._remains()
         writes: List[float] = []
         sound: Optional[bool] = True
         for plan in self.backup.plan.artifacts:
             found, problem, notes = self._integrity(plan)
+            less = [] if found is None else _less(found.counts, remains.get(plan.name, {}))
             artifacts.append(
                 {
                     "artifact": plan.name,
@@ -139,10 +141,11 @@ class _Backup:
                     "sound": None if found is None else found.ok,
                     "problems": [problem] if found is None else list(found.problems),
                     "counts": {} if found is None else dict(found.counts),
+                    "less": less,
                     "last_write": None if found is None or found.last_write is None else utc_now(found.last_write),
                 }
             )
-            self._tell_integrity(plan, found, problem, notes)
+            self._tell_integrity(plan, found, problem, notes, less)
             if found is None:
                 sound = None if sound else sound
             elif not found.ok:
@@ -160,7 +163,15 @@ class _Backup:
         except (EngineError, BackupError, backup_stream.StreamError, OSError) as error:
             return None, cut(" ".join(str(error).split()), 500), notes
 
-    def _tell_integrity(self, plan: ArtifactPlan, found: Optional[Found], problem: str, notes: Sequence[str]) -> None:
+    def _remains(self) -> Dict[str, Dict[str, int]]:
+        """What the newest proved set holds; nothing where there is none, which is told with the loss."""
+        try:
+            proved = backup_sets.proved(backup_sets.listed(self.backup.root), self.backup.verified_rung)
+        except (BackupError, OSError):
+            return {}
+        return {} if proved is None else _remains(proved)
+
+    def _tell_integrity(self, plan: ArtifactPlan, found: Optional[Found], problem: str, notes: Sequence[str], less: Sequence[str]) -> None:
         params = {"artifact": plan.name}
         check = "integrity." + plan.name
         if found is None:
@@ -171,7 +182,11 @@ class _Backup:
             "data_loss_last_write": None if found.last_write is None else utc_now(found.last_write),
             "backup_notes": list(notes),
         }
-        if found.ok:
+        if found.ok and less:
+            # Whole and empty is what a deletion leaves.
+            few = [*less[:8], *(["and %d more" % (len(less) - 8)] if len(less) > 8 else [])]
+            self.add(check, "warning", "integrity.less", {**params, "less": few}, evidence, value=len(less))
+        elif found.ok:
             self.add(check, "ok", "integrity.ok", params, evidence)
         else:
             self.add(check, "critical", "integrity.broken", {**params, "count": len(found.problems)}, evidence, value=len(found.problems))
@@ -236,6 +251,21 @@ class _Backup:
         return told
 
 
+def _less(live: Mapping[str, int], saved: Mapping[str, int]) -> List[str]:
+    """Of what is counted in the live data too, what there is less of than in the set; what expires is to get less.
+
+    A table that is gone has no count; where tables are counted at all, that is none.
+    """
+    kinds = {name.partition(".")[0] for name in live if "." in name}
+    return [
+        "%s %d (in the set %d)" % (name, live.get(name, 0), count)
+        for name, count in sorted(saved.items())
+        if not name.startswith("expiring")
+        and live.get(name, 0) < count
+        and (name in live or ("." in name and name.partition(".")[0] in kinds))
+    ]
+
+
 def _remains(proved: SetFolder) -> Dict[str, Dict[str, int]]:
     """Counts of a set by artifact: what there would be after restoring it."""
     artifacts = proved.manifest.artifacts if proved.manifest else ()
@@ -280,10 +310,11 @@ def _complete(findings: Sequence[Finding]) -> bool:
 def _text(whole: Mapping[str, Any], findings: Sequence[Finding]) -> str:
     """The result in Markdown."""
     lines = ["# Loss of data: what was found", "", "At %s." % whole["at"], ""]
-    lines += [
-        "**%s**" % ("All data is sound." if whole["complete"] else "Not all is sound or known: read on before anything is restored."),
-        "",
-    ]
+    less = any(item["less"] for one in whole["backups"] for item in one["artifacts"])
+    word = "All data is sound." if whole["complete"] else "Not all is sound or known: read on before anything is restored."
+    if whole["complete"] and less:
+        word = "All data can be read, but there is less of it than in the newest proved set: read on."
+    lines += ["**%s**" % word, ""]
     for one in whole["backups"]:
         lines += ["## %s" % one["backup"], ""]
         if one["loss_minutes"] is None:
@@ -298,6 +329,8 @@ def _text(whole: Mapping[str, Any], findings: Sequence[Finding]) -> str:
                 "| %s | %s | %s | %s | %s |" % (item["artifact"], item["engine"], word, item["last_write"] or "-", problems or "-")
             )
         lines.append("")
+        for item in one["artifacts"]:
+            lines += ["- less of %s: %s" % (item["artifact"], text) for text in item["less"][:50]]
         for item in one.get("saved", ()):
             lines.append("- saved of %s: %s" % (item["artifact"], "; ".join(item["saved"]) or item["problem"]))
         lines.append("")
@@ -316,6 +349,12 @@ def _text(whole: Mapping[str, Any], findings: Sequence[Finding]) -> str:
         ]
     elif not whole["complete"]:
         lines.append("1. Find out why some data could not be looked at, then run this again.")
+    elif less:
+        lines += [
+            "1. Was that deleted on purpose? Then nothing has to be restored.",
+            "2. Else restore it, whole or in part: `opsrunner restore` lists the sets;",
+            "   `--part ARTIFACT:TABLE` or `--part ARTIFACT:PATH` leaves the rest alone.",
+        ]
     else:
         lines.append("Nothing has to be restored.")
     return "\n".join(lines) + "\n"

@@ -12,6 +12,7 @@ short_description: Tell what is sound, what restoring would lose, and save what 
 version_added: 0.1.0
 description:
   - Checks the integrity of the live data of each backup with the engine's own means, only reading.
+  - Tells where the live data is sound and there is less of it than in the newest proved set, as after a deletion.
   - Estimates the loss - the time from the newest proved set to the newest write that is known, or to now where none is.
   - With O(salvage) copies what can still be read into a folder of its own and runs the O(hooks).
   - Writes the result as Markdown and JSON below O(folder). It never says that all is well while a check failed or could not be made.

@@ -81,6 +81,40 @@ def test_sound_data_and_a_proved_set_tell_the_minutes(place):
     assert "would lose" in Path(report.path + ".md").read_text()
 
 
+def test_what_was_deleted_is_told_though_the_rest_is_sound(place):
+    folder, options = place
+    prove(options)
+    with sqlite3.connect(folder / "shop.db") as database:
+        database.execute("create table others (id integer)")
+        database.execute("delete from orders where id > 5")
+    database.close()
+    (folder / "files" / "one").unlink()
+    report = data_loss.look(data_loss.parse(options))
+    found = {item["check"]: (item["status"], item["message"]) for item in report.findings}
+    assert found["backup.shop.integrity.db"] == found["backup.shop.integrity.files"] == ("warning", "data_loss.integrity.less")
+    (told,) = report.backups
+    assert "rows.orders 5 (in the set 2000)" in told["artifacts"][0]["less"]
+    text = Path(report.path + ".md").read_text()
+    assert "less of db: rows.orders 5 (in the set 2000)" in text
+    assert "All data is sound" not in text and "Nothing has to be restored." not in text and "--part" in text
+
+
+@pytest.mark.parametrize(
+    ("live", "saved", "names"),
+    [
+        ({"keys": 4}, {"keys": 4, "keys.db0": 4}, []),  # not counted by database at all
+        ({"keys": 3}, {"keys": 4, "keys.db0": 4}, ["keys"]),
+        ({"tables": 1, "rows.a": 1}, {"tables": 2, "rows.a": 1, "rows.b": 1}, ["rows.b", "tables"]),
+        ({"expiring.db0": 1, "keys.db0": 4}, {"expiring.db0": 2, "keys.db0": 4}, []),
+        ({}, {"files": 4}, []),
+        ({"files": 5}, {"files": 4}, []),
+    ],
+    ids=["other counts", "keys", "a table is gone", "expired", "nothing counted", "more"],
+)
+def test_less_is_told_only_of_what_is_counted_in_both(live, saved, names):
+    assert [text.split()[0] for text in data_loss._less(live, saved)] == names
+
+
 def test_damaged_data_is_told_and_never_called_complete(place):
     folder, options = place
     prove(options)
