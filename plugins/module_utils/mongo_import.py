@@ -30,8 +30,8 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.mongo_client imp
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, unknown_name
 
-#: A file that is larger is split by whoever wrote it.
-_LARGEST_FILE = 1 << 30
+#: What the files of an import may have together: all documents are in memory, eight times as large, before the first is inserted.
+_LARGEST = 256 << 20
 _LARGEST_DOCUMENT = 16 << 20
 _SHOWN = 20
 _CHUNK = 500
@@ -191,6 +191,12 @@ def _files(item: Import) -> List[str]:
     for pattern in item.files:
         if not glob.has_magic(pattern) and pattern not in files:
             raise _unreadable("%s is not there" % pattern)
+    try:
+        size = sum(os.path.getsize(path) for path in files)
+    except OSError as error:
+        raise _unreadable("%s: %s" % (error.filename, error.strerror or error)) from None
+    if size > _LARGEST:
+        raise _unreadable("%d files have %d bytes, an import may have %d: import some of them at a time" % (len(files), size, _LARGEST))
     return files
 
 
@@ -236,8 +242,6 @@ class _LossError(Exception):
 def _values(path: str) -> Iterator[Tuple[str, Any]]:
     """The values of a file and where each is."""
     try:
-        if os.path.getsize(path) > _LARGEST_FILE:
-            raise _unreadable("%s is larger than %d bytes" % (path, _LARGEST_FILE))
         with open(path, "rb") as file:
             text = file.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -15,7 +15,9 @@ description:
     One that is wrong keeps the whole import out.
   - Documents that are there already, by their id or by the keys of the import, are told and left alone, so that importing again
     changes nothing. A document without C(_id) gets one made of its content.
-  - When the server refuses a document or goes away, what was inserted is taken back.
+  - When the server refuses a document or goes away, what was inserted is taken back, but for documents that somebody has changed since.
+  - What JSON says and cannot be kept - a key that is twice in an object, a number that is too large, half a character - is an error.
+  - All documents are held in memory. The files of an import may have 256 MiB together. One import of a folder at a time.
 author:
   - opsrunner maintainers (@opsrunner)
 extends_documentation_fragment:
@@ -34,7 +36,7 @@ options:
       files:
         description:
           - Absolute paths or globs of files on the host. Each holds a list of objects, one object, or an object a line; extended
-            JSON is understood. A path that is not there is an error, a glob that finds nothing is not.
+            JSON is understood, of both versions. A path that is not there is an error, a glob that finds nothing is not.
         type: list
         elements: str
         required: true

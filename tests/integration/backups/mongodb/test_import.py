@@ -191,6 +191,14 @@ def test_two_imports_at_once(imported, tmp_path):
     assert imported(_documents(2))[0].inserted == 2
 
 
+def test_files_that_are_too_large_together(imported, monkeypatch):
+    """They are told before they are read."""
+    monkeypatch.setattr(mongo_import, "_LARGEST", 100)
+    result, there = imported(_documents(5))
+    assert (result.found["message"], there) == ("mongodb_import.unreadable", [])
+    assert "an import may have 100" in result.found["params"]["error"]
+
+
 def test_no_file(imported, spec, tmp_path):
     """A glob that finds nothing is fine, a named file that is not there is not."""
     result, _there = imported([], files=[str(tmp_path / "nothing-*.json")])
