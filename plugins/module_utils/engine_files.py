@@ -302,7 +302,8 @@ def members(spec: Mapping[str, Any], base: str, place: Place = HOST) -> List[str
     if place is not HOST:
         raise EngineError("failed", "one path in another one and one_file_system: make them artifacts of their own")
     real = os.path.realpath(base)
-    return [name for name in found if not _covered(name, found, real)]
+    known = set(found)
+    return [name for name in found if not _covered(name, known, real)]
 
 
 def _look(path: str, base: str) -> List[_Member]:
@@ -342,22 +343,28 @@ def _look_there(path: str, base: str, place: Place) -> List[_Member]:
     return [_Member(name, real.strip("/"), leads.strip("/")) for name, real, leads in zip(texts[::3], texts[1::3], texts[2::3])]
 
 
-def _covered(name: str, names: Sequence[str], base: str) -> bool:
+def _covered(name: str, names: Set[str], base: str) -> bool:
     """Whether a name comes with another one that holds it, for all between them is on one file system."""
-    for outer in names:
-        if name != outer and name.startswith(outer + "/"):
-            device = os.lstat(os.path.join(base, outer)).st_dev
-            between = [name]
-            while between[-1] != outer:
-                between.append(os.path.dirname(between[-1]))
-            if all(os.lstat(os.path.join(base, one)).st_dev == device for one in between):
-                return True
+    device = os.lstat(os.path.join(base, name)).st_dev
+    for outer in _above(name):
+        if os.lstat(os.path.join(base, outer)).st_dev != device:
+            return False
+        if outer in names:
+            return True
     return False
 
 
 def outermost(names: Sequence[str]) -> List[str]:
     """The names that are below none of the others."""
-    return [name for name in names if not any(name != other and name.startswith(other + "/") for other in names)]
+    known = set(names)
+    return [name for name in names if not any(above in known for above in _above(name))]
+
+
+def _above(name: str) -> Iterator[str]:
+    """Names of the folders that a name is in, the nearest first."""
+    while "/" in name:
+        name = name.rpartition("/")[0]
+        yield name
 
 
 def _excluded(patterns: Sequence[str], own: Sequence[str]) -> List[str]:
@@ -742,7 +749,7 @@ class FilesRestorer(Restorer):
             if found:
                 more = ", among others" if len(found) > 3 else ""
                 text = "%s%s: no backup has it, and it goes aside with the folder that holds it"
-                self._work.warn(text % (", ".join(found[:3]), more))
+                self._work.warn(text % (", ".join(told(os.fsencode(path)) for path in found[:3]), more))
 
     def stage(self) -> Mapping[str, int]:
         """Unpack beside the present data."""

@@ -11,7 +11,7 @@ they see, one that reads it twice does not.
 from __future__ import annotations
 
 import re
-from typing import Callable, Dict, Iterable, List, Mapping, Match, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import AbstractSet, Callable, Dict, Iterable, List, Mapping, Match, NamedTuple, Optional, Set, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Command, command
@@ -100,7 +100,7 @@ class Listing:
         self.special: Dict[str, str] = {}
         self.items: Dict[bytes, Counted] = {item: Counted() for item in items}
         self.found: Set[bytes] = set()
-        self._roots = tuple(roots)
+        self._roots = frozenset(roots)
         self._limits = limits
         self._sample = sample
         self._sampled: List[Tuple[int, bytes]] = []
@@ -365,8 +365,8 @@ def _special_code(what: str) -> str:
     return "device" if what == "fifo" or "device" in what else "setuid"
 
 
-def _below(name: bytes, roots: Sequence[bytes]) -> bool:
-    return any(name == root or name.startswith(root + b"/") for root in roots)
+def _below(name: bytes, roots: AbstractSet[bytes]) -> bool:
+    return any(above in roots for above in _upwards(name))
 
 
 def _upwards(name: bytes) -> Iterable[bytes]:

@@ -360,7 +360,9 @@ def _write(folder: int, aside: str, journal: Sequence[_Unit]) -> None:
 
 def _said(error: OSError) -> str:
     text = error.strerror or str(error)
-    return "%s: %s" % (os.fsdecode(error.filename), text) if isinstance(error.filename, (str, bytes)) else text
+    if not isinstance(error.filename, (str, bytes)):
+        return text
+    return "%s: %s" % (os.fsencode(error.filename).decode("utf-8", "backslashreplace"), text)
 
 
 def open_folder(path: str) -> int:

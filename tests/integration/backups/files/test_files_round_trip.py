@@ -280,12 +280,15 @@ def test_what_is_left_out_stays_or_is_told(bench: Bench, tmp_path: Path) -> None
     for name in ("cache/x", "file", "sub/file", "sub/cache/y"):
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         (data / name).write_text(name)
-    exclude = (f"{tmp_path}/*/cache", f"{tmp_path}/*/sub/cache")
+    os.makedirs(os.path.join(os.fsencode(data), b"sub", b"odd\xff", b"cache"))
+    exclude = (f"{tmp_path}/*/cache", f"{tmp_path}/*/sub/cache", f"{tmp_path}/*/sub/odd*/cache")
     made = bench.make(paths=[str(data)], exclude=list(exclude))
     restore(bench, made, exclude=exclude)
     assert sorted(name for name in os.listdir(data) if not name.startswith(".")) == ["cache", "file", "sub"]
     assert (data / "cache" / "x").read_text() == "cache/x"
-    assert bench.warned == [f"{data}/sub/cache: no backup has it, and it goes aside with the folder that holds it"]
+    assert bench.warned == [
+        f"{data}/sub/cache, {data}/sub/odd\\xff/cache: no backup has it, and it goes aside with the folder that holds it"
+    ]
     assert not (data / "sub" / "cache").exists()
 
 

@@ -75,6 +75,16 @@ def test_outermost(names, wanted):
     assert engine_files.outermost(names) == wanted
 
 
+def test_very_many_paths(tmp_path):
+    """Each is looked at by itself, and not held against all others."""
+    names = ["d/f%05d" % number for number in range(40_000)]
+    assert engine_files.outermost(names) == names
+    listing = engine_files.Listing([name.encode() for name in names])
+    listing.feed("".join('-rw-r--r-- 0/0 1 2026-01-31 04:05 "%s"\n' % name for name in names).encode())
+    listing.finish()
+    assert (listing.total.files, listing.problems) == (40_000, [])
+
+
 def test_members(tmp_path):
     base = str(tmp_path)
     for name in ("srv/app/a.conf", "srv/app/b.conf", "srv/app/[x]", "srv/appendix", "etc/c"):
