@@ -28,9 +28,6 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places im
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import Source
 from ansible_collections.opsrunner.runbook.plugins.module_utils.item_options import Reader
 
-#: In the scratch folder of an artifact from before its dump holds something, such as a service that stands still, until that is let go.
-HELD = ".held"
-
 
 class EngineError(Exception):
     """Data that cannot be dumped, read or restored. The text says what and why, without secrets.
@@ -207,7 +204,7 @@ class Engine:
         raise NotImplementedError
 
     def release(self, spec: Mapping[str, Any], work: Work) -> str:
-        """Let go of what a dump has held that was killed: :data:`HELD` is in its scratch folder. Says what was done. EngineError."""
+        """Let go of what a killed dump has held: ``backup_left.HELD`` is in its scratch folder. Says what was done. EngineError."""
         raise EngineError("failed", "%s holds nothing that can be let go of" % self.name)
 
     def read_through(self, artifact: Artifact, stored: Stored, work: Work) -> None:

@@ -13,7 +13,6 @@ still, a service say, is let go. What is known at making, the sums, is in the ma
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -30,7 +29,8 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import (
     restore_journal,
 )
 from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import HELD, Engine, EngineError, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Engine, EngineError, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_left import OWNER, SCRATCH, held, lives, own, partials
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact, Manifest
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Limits, Place
@@ -39,9 +39,6 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets impo
 from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import Finding, Message, finding, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, unknown_name
 
-#: Locked by the run that writes a partial.
-OWNER = ".owner"
-_SCRATCH = ".scratch"
 #: Free space is to be more than the newest set by this factor.
 _GROWTH = 1.1
 #: Where restores keep their journals, and the phases in which data of two times lies side by side.
@@ -258,8 +255,8 @@ class _Job:
             try:
                 names = os.listdir(folder)
                 self.left = [name for name in partials(folder) if not lives(folder, name)]
-                held = [os.path.join(name, artifact) for name in self.left for artifact in _held(folder, name)]
-                self.notes += ["%s: what it holds would be let go" % one for one in held]
+                holding = [os.path.join(name, artifact) for name in self.left for artifact in held(folder, name)]
+                self.notes += ["%s: what it holds would be let go" % one for one in holding]
                 sets = backup_sets.listed(self.backup.root)
                 self._check_space(folder, sets)
             except OSError as error:
@@ -334,11 +331,11 @@ class _Job:
     def _release(self, folder: int, partial: str) -> None:
         """Let go of what the dumps of a killed run have held. It is tried once: the dump that comes now does it again."""
         plans = {plan.name: plan for plan in self.backup.plan.artifacts}
-        for name in _held(folder, partial):
+        for name in held(folder, partial):
             try:
                 if name not in plans:
                     raise EngineError("failed", "the backup has no artifact of that name any more")
-                scratch = os.path.join(self.backup.root, partial, _SCRATCH, name)
+                scratch = os.path.join(self.backup.root, partial, SCRATCH, name)
                 done = self.engines(plans[name].engine).release(plans[name].spec, Work(scratch, self.place, self.limits))
                 self.released.append("%s, %s: %s" % (partial, name, done))
             except EngineError as error:
@@ -386,7 +383,7 @@ class _Job:
         owner: Optional[int] = None
         try:
             os.mkdir(partial, 0o700, dir_fd=folder)
-            owner = _own(folder, partial)
+            owner = own(folder, partial)
             with orphans.marked(self._mark):
                 manifest = self._write(os.path.join(self.backup.root, partial), stop)
             os.unlink(os.path.join(partial, OWNER), dir_fd=folder)
@@ -439,7 +436,7 @@ class _Job:
         """Write artifacts and manifest into the partial, all of it on the disk."""
         from concurrent.futures import ThreadPoolExecutor, as_completed
 
-        os.mkdir(os.path.join(path, _SCRATCH), 0o700)
+        os.mkdir(os.path.join(path, SCRATCH), 0o700)
         start = self.clock()
         plans = self.backup.plan.artifacts
         written: Dict[str, Artifact] = {}
@@ -464,7 +461,7 @@ class _Job:
             raise failed
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            backup_sets.remove_tree(handle, _SCRATCH)
+            backup_sets.remove_tree(handle, SCRATCH)
         finally:
             os.close(handle)
         manifest = Manifest(self.system, start, max(start, self.clock()), tuple(written[plan.name] for plan in plans), _host())
@@ -497,7 +494,7 @@ class _Job:
         engine = self.engines(plan.engine)
         recipients = self.backup.plan.recipients
         file = file_name(plan, engine, bool(recipients))
-        scratch = os.path.join(folder, _SCRATCH, plan.name)
+        scratch = os.path.join(folder, SCRATCH, plan.name)
         os.mkdir(scratch, 0o700)
 
         def warn(text: str) -> None:
@@ -556,63 +553,6 @@ def create_root(root: str, mode: int = 0o700) -> None:
         raise BackupError("denied", "%s cannot be created: %s" % (root, error.strerror or error)) from None
     finally:
         os.close(folder)
-
-
-def partials(folder: int) -> List[str]:
-    """Names of sets in an open root that are being written, or were when their writer died."""
-    ending = backup_manifest.PARTIAL
-    return [
-        name
-        for name in sorted(os.listdir(folder))
-        if name.endswith(ending) and backup_sets.name_time(name[: -len(ending)]) is not None and backup_sets.is_folder(folder, name)
-    ]
-
-
-def _held(folder: int, partial: str) -> List[str]:
-    """Names of the artifacts in a partial whose dumps held something when they were killed."""
-    scratch = os.path.join(partial, _SCRATCH)
-    try:
-        handle = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    except OSError:  # it was not made yet, or is removed already
-        return []
-    try:
-        names = sorted(os.listdir(handle))
-    finally:
-        os.close(handle)
-    return [name for name in names if _is_there(os.path.join(scratch, name, HELD), folder)]
-
-
-def _is_there(path: str, folder: int) -> bool:
-    try:
-        os.stat(path, dir_fd=folder, follow_symlinks=False)
-    except OSError:
-        return False
-    return True
-
-
-def lives(folder: int, name: str) -> bool:
-    """Whether the writer of a partial is alive: it holds a lock that ends with its process."""
-    import fcntl
-
-    try:
-        handle = os.open(os.path.join(name, OWNER), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP):  # a link is none of ours
-            return False
-        raise
-    try:
-        return not backup_sets.take(handle, fcntl.LOCK_SH)
-    finally:
-        os.close(handle)
-
-
-def _own(folder: int, partial: str) -> int:
-    import fcntl
-
-    handle = os.open(os.path.join(partial, OWNER), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    backup_sets.hold(handle, "the writing of %s" % partial)
-    return handle
 
 
 def _newest(sets: Sequence[SetFolder]) -> Optional[SetFolder]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any, Callable, Container, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
@@ -252,6 +253,8 @@ def status_of(
     """Look at one backup and judge it. ``answer``: whether its root answers at all; ``timeout``: seconds for counting folders."""
     started = clock()
     judged = _Judge(backup, now)
+    if backup.plan.artifacts and answer.space is not None:
+        _judge_held(judged)
     listing = _listing(backup, judged, answer, timeout)
     if listing is None:
         return Report(judged.findings, {"root": backup.root, "count": 0, "newest": None})
@@ -273,6 +276,25 @@ def status_of(
         judged.add("count", "ok" if count >= backup.min_count else "warning", text, value=count, warning="%d:" % backup.min_count)
     judged.findings[0]["duration_ms"] = round((clock() - started) * 1000, 1)
     return Report(judged.findings, _data(backup, listing, items))
+
+
+def _judge_held(judged: _Judge) -> None:
+    """What killed runs hold, a service that stands still say, until the next run lets it go. Nothing where that may not be read."""
+    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_left, backup_sets
+
+    try:
+        folder = backup_sets.open_root(judged.backup.root)
+    except backup_sets.BackupError:  # it is told where the root is looked at
+        return
+    try:
+        with contextlib.suppress(OSError):
+            for name in backup_left.partials(folder):
+                artifacts = [] if backup_left.lives(folder, name) else backup_left.held(folder, name)
+                if artifacts:
+                    judged.add("held", "critical", judged.text("held", partial=name, artifacts=artifacts))
+                    return
+    finally:
+        os.close(folder)
 
 
 def _with_proofs(backup: Backup, items: List[Item]) -> List[Item]:

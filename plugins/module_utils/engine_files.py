@@ -20,7 +20,6 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_sets, backup_stream, cleanup, orphans
 from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import (
-    HELD,
     Drilled,
     Dump,
     Engine,
@@ -33,6 +32,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine im
     Work,
     compare,
 )
+from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_left import HELD
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Command, Place
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files_listing import (

@@ -21,7 +21,13 @@ from typing import Any
 import pytest
 from plain import NOW, data, ended, forked, make, names, sound
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_ledger, backup_make, backup_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    backup_ledger,
+    backup_looks,
+    backup_make,
+    backup_options,
+    backup_status,
+)
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
 
@@ -57,9 +63,17 @@ def _stopping(folder: Path, service: int, bandwidth: int | None = None) -> Backu
     return _backup(folder, f"kill -STOP {service}", f"kill -CONT {service}", bandwidth)
 
 
-def _killed_when(do: Callable[[], object], when: Callable[[], object]) -> None:
+def _held(root: Path) -> Any:
+    """What the daily look tells of it."""
+    item = {"name": "app", "root": str(root), "artifacts": [{"name": "files", "engine": "files"}]}
+    found = backup_status.look(backup_looks.parse([item]))[0]
+    return next((one for one in found if one["check"] == "backup.app.held"), None)
+
+
+def _killed_when(do: Callable[[], object], when: Callable[[], object], root: Path | None = None) -> None:
     child = forked(do)
     while not when():
+        assert not root or _held(root) is None, "its run is alive"
         assert os.waitpid(child, os.WNOHANG) == (0, 0), "it ended before it could be killed"
         time.sleep(0.002)
     os.kill(child, signal.SIGKILL)
@@ -69,10 +83,13 @@ def _killed_when(do: Callable[[], object], when: Callable[[], object]) -> None:
 def test_a_service_that_a_killed_run_has_stopped_goes_on_with_the_next_run(folder: Path, service: int) -> None:
     """And that is named, in the finding and in the ledger; check mode says what would be done and leaves it."""
     root = folder.parent / "root"
-    _killed_when(lambda: make(_stopping(folder, service, 200_000), NOW), lambda: list(root.glob("*.partial/files.tar.zst")))
+    _killed_when(lambda: make(_stopping(folder, service, 200_000), NOW), lambda: list(root.glob("*.partial/files.tar.zst")), root)
     assert _stopped(service)
     (partial,) = names(root)
     what = _stopping(folder, service)
+    held = _held(root)
+    assert held["status"] == "critical"
+    assert f"{partial} was killed, and what it had stopped for files stands still" in catalogue.tell(held)
     look = backup_make.run([what], "shop", check_mode=True, clock=lambda: NOW + 5).made[0]
     assert look.found["evidence"]["backup_notes"] == [f"{partial}/files: what it holds would be let go"]
     assert _stopped(service)
@@ -81,6 +98,7 @@ def test_a_service_that_a_killed_run_has_stopped_goes_on_with_the_next_run(folde
     assert made.found["status"] == "ok", made.found
     assert made.found["evidence"]["backup_released"] == [f"{partial}, files: after was run"]
     assert not _stopped(service)
+    assert _held(root) is None
     assert names(root) == sound(root) == [made.set]
     assert "backup_released" not in make(what, NOW + 20).found["evidence"]
     assert [line["what"] for line in backup_ledger.read(str(root)).entries] == ["tidied", "made", "made"]
