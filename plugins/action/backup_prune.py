@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.utils.display import Display
-
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_prune
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils import set_plans
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
 
 
@@ -27,11 +25,6 @@ class ActionModule(CheckAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the module; where nothing is removed each set is shown with its reason, whatever the verbosity."""
         result = super().run(tmp, task_vars)
-        host = (task_vars or {}).get("inventory_hostname", "localhost")
-        dry = self._task.check_mode or backup_prune.STEP not in (self._task.args.get("confirm") or [])
-        for item in result.get("sets", ()) if dry else ():
-            what = {"keep": "keep", "remove": "would remove", "finish": "would finish removing"}[item["action"]]
-            why = ", ".join(catalogue.text("backup.keep." + reason) for reason in item["reasons"])
-            color = None if item["action"] == "keep" else "yellow"
-            Display().display(f"{host}: {what} {item['path']} ({catalogue.size(item['size'])}): {why}", color=color)
+        if self._task.check_mode or backup_prune.STEP not in (self._task.args.get("confirm") or []):
+            set_plans.show(result, task_vars)
         return result

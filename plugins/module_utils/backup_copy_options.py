@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_copy_prune, backup_options
 from ansible_collections.opsrunner.runbook.plugins.module_utils import item_options as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_plan import Copy
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, unknown_name
 
+STATES = ("sent", "fetched", "pruned")
+
 
 class Asked(NamedTuple):
-    """What is to be done. ``fetch``: the backup and the copy that a set is fetched from; None: send."""
+    """What is to be done. ``fetch``: the backup and the copy that a set is fetched from; ``prune``: remove old sets at the copies, if
+    ``confirmed``; neither: send."""
 
     backups: List[Backup]
     fetch: Optional[Tuple[Backup, Copy]] = None
+    prune: bool = False
+    confirmed: bool = False
 
 
 def parse(args: Mapping[str, Any]) -> Asked:
@@ -30,8 +35,12 @@ def parse(args: Mapping[str, Any]) -> Asked:
         if name not in names:
             raise unknown_name("only[%d]" % at, name, names, "backup")
     chosen = [backup for backup in backups if backup.name in only]
-    if read.choice("sent", "fetched")(args.get("state") or "sent", "state") == "sent":
+    confirm = read.texts(args["confirm"], "confirm") if args.get("confirm") else []
+    state = read.choice(*STATES)(args.get("state") or "sent", "state")
+    if state == "sent":
         return Asked(chosen)
+    if state == "pruned":
+        return Asked(chosen, prune=True, confirmed=backup_copy_prune.STEP in confirm)
     if len(chosen) != 1 or "only" not in args or not args["only"]:
         raise OptionError("only", "name the one backup that a set is fetched for; there are: " + ", ".join(names))
     copies = chosen[0].plan.copies

@@ -22,8 +22,9 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets impo
 
 LEDGER = "ledger.jsonl"
 HEAD = ".ledger.head"
-#: What a line tells of. ``tidied``: what a killed run had left was removed.
-KINDS = ("made", "verified", "drilled", "copied", "pruned", "restored", "tidied", "fetched")
+#: What a line tells of. ``tidied``: what a killed run had left was removed; ``unkept``: a set was removed
+#: at a copy.
+KINDS = ("made", "verified", "drilled", "copied", "pruned", "restored", "tidied", "fetched", "unkept")
 
 _OWN = ("at", "what", "set", "previous")
 

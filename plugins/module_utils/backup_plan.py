@@ -21,13 +21,15 @@ MAX_BEHIND = 26 * 3600.0
 
 
 class Copy(NamedTuple):
-    """A place off this host. ``kind``: rsync, s3 or restic; ``options``: its own keys; ``max_behind``: seconds."""
+    """A place off this host. ``kind``: rsync, s3 or restic; ``options``: its own keys; ``max_behind``: seconds; ``keep``: how many of
+    each kind are kept there; empty: nothing is ever removed."""
 
     name: str
     kind: str
     options: Mapping[str, Any]
     max_behind: float
     bandwidth: Optional[int]
+    keep: Mapping[str, int] = {}
 
 
 class Drill(NamedTuple):
@@ -103,6 +105,13 @@ def _port(value: Any, path: str) -> int:
     return int(_number(1, 65535)(value, path))
 
 
+def _keep(value: Any, path: str) -> Dict[str, int]:
+    found = read.read_item(value, path, dict.fromkeys(KEEP, read.whole))
+    if found and not any(found.values()):
+        raise OptionError(path, "keeps nothing: leave keep out to remove nothing, or keep at least one", hint="last: 1")
+    return found
+
+
 #: Keys that every artifact has.
 ARTIFACT: Mapping[str, read.Reader] = {
     "name": read.name,
@@ -138,6 +147,7 @@ _COPY_COMMON: Mapping[str, read.Reader] = {
     "kind": read.choice(*COPY_KINDS),
     "max_behind": read.duration,
     "bandwidth": read.size,
+    "keep": _keep,
 }
 
 
@@ -179,16 +189,9 @@ def _copies(value: Any, path: str) -> Tuple[Copy, ...]:
             raise OptionError(here + ".kind", "is required and is missing; there are: " + ", ".join(COPY_KINDS))
         item = read.read_item(told, here, {**_COPY_COMMON, **_COPY[kind]}, ("name", *_COPY_REQUIRED[kind]))
         own = {key: found for key, found in item.items() if key not in _COPY_COMMON}
-        items.append(Copy(item["name"], kind, own, item.get("max_behind", MAX_BEHIND), item.get("bandwidth")))
+        items.append(Copy(item["name"], kind, own, item.get("max_behind", MAX_BEHIND), item.get("bandwidth"), item.get("keep", {})))
     named(items, path)
     return tuple(items)
-
-
-def _keep(value: Any, path: str) -> Dict[str, int]:
-    found = read.read_item(value, path, dict.fromkeys(KEEP, read.whole))
-    if found and not any(found.values()):
-        raise OptionError(path, "keeps nothing: leave keep out to remove nothing, or keep at least one", hint="last: 1")
-    return found
 
 
 def _verify(value: Any, path: str) -> Dict[int, float]:

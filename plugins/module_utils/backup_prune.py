@@ -144,7 +144,7 @@ def _prune(backup: Backup, confirmed: bool, check_mode: bool, clock: Callable[[]
         text,
         value=won,
         unit="B",
-        evidence=_evidence(judged, failures),
+        evidence=evidence(judged, failures),
         remedy=backup.remedy,
         duration_ms=(time.monotonic() - started) * 1000,
     )
@@ -211,13 +211,38 @@ def _say(backup: Backup, judged: Sequence[Judged], won: int, failures: Sequence[
     return ("ok", message("backup.prune.would", **told)) if check_mode else ("warning", message("backup.prune.unconfirmed", **told))
 
 
-def _evidence(judged: Sequence[Judged], failures: Sequence[str]) -> Dict[str, Any]:
-    evidence: Dict[str, Any] = {
+def evidence(judged: Sequence[Judged], failures: Sequence[str]) -> Dict[str, Any]:
+    """What goes, what stays and why, what failed; also of sets at a copy."""
+    told: Dict[str, Any] = {
         "backup_gone": [one.name for one in judged if one.action != "keep"],
         "backup_kept": ["%s: %s" % (one.name, ", ".join(one.reasons).replace("_", " ")) for one in judged if one.action == "keep"],
         "backup_failures": list(failures),
     }
-    return {name: seen for name, seen in evidence.items() if seen}
+    return {name: seen for name, seen in told.items() if seen}
+
+
+def result(pruned: Sequence[Pruned]) -> Dict[str, Any]:
+    """What a module gives back."""
+    shown = diff(pruned)
+    return {
+        "changed": any(backup.changed for backup in pruned),
+        "findings": [backup.found for backup in pruned],
+        "sets": [
+            {
+                "backup": backup.backup,
+                "set": one.name,
+                "path": one.path,
+                "size": one.size,
+                "action": one.action,
+                "reasons": list(one.reasons),
+                "done": one.done,
+            }
+            for backup in pruned
+            for one in backup.sets
+        ],
+        "bytes_won": sum(backup.won for backup in pruned),
+        "diff": [shown] if shown else [],
+    }
 
 
 def diff(pruned: Sequence[Pruned]) -> Optional[Dict[str, str]]:

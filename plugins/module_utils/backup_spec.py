@@ -44,6 +44,11 @@ _ARTIFACT: Dict[str, Any] = {
     "timeout": {"type": "str"},
 }
 
+_KEEP: Dict[str, Any] = {
+    "type": "dict",
+    "options": {name: {"type": "int"} for name in ("last", "hourly", "daily", "weekly", "monthly", "yearly")},
+}
+
 _COPY: Dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "kind": {"type": "str", "required": True, "choices": ["rsync", "s3", "restic"]},
@@ -65,6 +70,7 @@ _COPY: Dict[str, Any] = {
     "password": {"type": "str", "no_log": True},
     "bandwidth": {"type": "str"},
     "max_behind": {"type": "str"},
+    "keep": _KEEP,
 }
 
 BACKUPS: Dict[str, Any] = {
@@ -95,10 +101,7 @@ BACKUPS: Dict[str, Any] = {
             "type": "dict",
             "options": {"recipients": {"type": "list", "elements": "str", "required": True}, "identity": {"type": "path"}},
         },
-        "keep": {
-            "type": "dict",
-            "options": {name: {"type": "int"} for name in ("last", "hourly", "daily", "weekly", "monthly", "yearly")},
-        },
+        "keep": _KEEP,
         "copies": {"type": "list", "elements": "dict", "options": _COPY},
         "verify": {"type": "dict"},
         "drill": {

@@ -10,13 +10,17 @@ import re
 import shlex
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_stream
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_sets, backup_stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Limits, command
-from ansible_collections.opsrunner.runbook.plugins.module_utils.copy_base import CopyError, Item, Sent, Store
+from ansible_collections.opsrunner.runbook.plugins.module_utils.copy_base import CopyError, Item, Sent, Store, other, seconds_for
 
 #: Seconds after which a connection that says nothing is given up.
 SILENCE = 60
-_SET = re.compile(r"\d{8}T\d{6}Z\Z")
+#: Seconds in which a connection is there, with all that is said before anything is asked.
+CONNECT = 15
+#: Seconds in which what reads and writes next to nothing there must have ended.
+SHORT = 300.0
+_REST = (backup_manifest.PARTIAL, backup_sets.REMOVING)
 
 
 class RsyncStore(Store):
@@ -29,8 +33,10 @@ class RsyncStore(Store):
         if host.startswith("-"):
             raise CopyError("failed", "%r is no host" % host)
         self._where = "%s@%s" % (user, host) if user else host
+        at = "[%s]" % host if ":" in host else host
+        self._rsync = "%s@%s" % (user, at) if user else at
         self._limits, self._bandwidth = limits, bandwidth
-        self._ssh = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=15"]
+        self._ssh = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=%d" % CONNECT]
         self._ssh += ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=%d" % (SILENCE // 15)]
         for key, word in (("key_file", "IdentityFile"), ("known_hosts_file", "UserKnownHostsFile")):
             if options.get(key):
@@ -42,39 +48,85 @@ class RsyncStore(Store):
 
     def present(self) -> List[str]:
         """Folders with a set's name that hold a manifest."""
-        script = 'cd -- %s 2>/dev/null || exit 0; for set in *; do [ -f "$set/%s" ] && printf "%%s\\n" "$set"; done; exit 0'
-        told = self._there(script % (shlex.quote(self._path), backup_manifest.MANIFEST)).decode("utf-8", "replace")
-        return sorted((name for name in told.splitlines() if _SET.match(name)), reverse=True)
+        return sorted(self.held(), reverse=True)
+
+    def held(self) -> Dict[str, str]:
+        """Those folders with the sum that sha256sum has for their manifests."""
+        script = 'cd -- %s 2>/dev/null || exit 0; for set in [0-9]*Z; do [ -d "$set" ] && [ ! -L "$set" ] && [ -f "$set/%s" ] || continue; '
+        script += 'printf "%%s " "$set"; sha256sum < "$set/%s" || exit; done; exit 0'
+        told = self._there(script % (self._quoted(), backup_manifest.MANIFEST, backup_manifest.MANIFEST)).decode("utf-8", "replace")
+        lines = [line.split() for line in told.splitlines()]
+        return {line[0]: line[1] for line in lines if len(line) == 3 and backup_sets.name_time(line[0]) is not None}
 
     def send(self, name: str, items: Sequence[Item]) -> Sent:
         """Send, sum, sync, rename."""
         partial = "%s/%s%s" % (self._path, name, backup_manifest.PARTIAL)
         final = "%s/%s" % (self._path, name)
-        there = self._there("[ -f %s ] && echo yes || echo no" % shlex.quote("%s/%s" % (final, backup_manifest.MANIFEST)))
-        if there.strip() == b"yes":  # a run that was killed before it could write down what it had done
+        size = sum(item.size for item in items)
+        there = self._sum(name)
+        if there == items[-1].sha256:  # a run that was killed before it could write down what it had done, or a damaged copy
             with contextlib.suppress(CopyError):
                 self._compare(final, items)
-                return Sent(len(items), sum(item.size for item in items), 0, "sha256sum")
+                return Sent(len(items), size, 0, "sha256sum")
+        elif there:
+            raise other(name)
         self._there("umask 077; mkdir -p -- %s" % shlex.quote(partial))
-        words = ["rsync", "-t", "-s", "--chmod=F600", "--inplace", "--stats", "--timeout=%d" % SILENCE, "-e", self._shell()]
-        if self._bandwidth:
-            words.append("--bwlimit=%d" % max(1, self._bandwidth // 1024))
-        told = self._local([*words, *(item.path for item in items), "%s:%s/" % (self._where, partial)])
+        words = ["rsync", "-t", "-s", "--chmod=F600", "--inplace", "--stats", *self._limit(), *(item.path for item in items)]
+        told = self._local([*words, "%s:%s/" % (self._rsync, partial)], seconds_for(size, self._bandwidth))
         match = re.search(rb"Literal data: ([\d.,]+)", told)
-        sent = int(re.sub(rb"[.,]", b"", match.group(1))) if match else sum(item.size for item in items)
+        sent = int(re.sub(rb"[.,]", b"", match.group(1))) if match else size
         self._compare(partial, items)
-        script = "sync -f -- {0} && {{ [ ! -e {1} ] || rm -rf -- {1}; }} && mv -T -- {0} {1} && sync -f -- {2}"
-        self._there(script.format(shlex.quote(partial), shlex.quote(final), shlex.quote(self._path)))
-        return Sent(len(items), sum(item.size for item in items), sent, "sha256sum")
+        files = " ".join(shlex.quote("%s/%s" % (partial, item.name)) for item in items)
+        script = "sync -- {3} {0} && {{ [ ! -e {1} ] || rm -rf -- {1}; }} && mv -T -- {0} {1} && sync -- {2}"
+        self._there(script.format(shlex.quote(partial), shlex.quote(final), self._quoted(), files), seconds_for(size))
+        return Sent(len(items), size, sent, "sha256sum")
 
-    def fetch(self, name: str, folder: str) -> None:
-        """Fetch a whole set."""
-        words = ["rsync", "-t", "-s", "-r", "--no-links", "--no-devices", "--chmod=F600", "--timeout=%d" % SILENCE, "-e", self._shell()]
-        self._local([*words, "%s:%s/%s/" % (self._where, self._path, name), folder + "/"])
+    def manifest(self, name: str) -> bytes:
+        """The manifest as it is there."""
+        path = "%s/%s/%s" % (self._path, name, backup_manifest.MANIFEST)
+        return self._there("head -c %d -- %s" % (backup_manifest.SIZE_LIMIT + 1, shlex.quote(path)))
+
+    def fetch(self, name: str, files: Sequence[str], folder: str) -> None:
+        """Fetch plain files of a set."""
+        words = ["rsync", "-t", "-s", "--no-links", "--no-devices", "--no-specials", "--chmod=F600", *self._limit()]
+        base = "%s:%s/%s/" % (self._rsync, self._path, name)
+        self._local([*words, *(base + file for file in files), folder + "/"])
+
+    def remove(self, name: str, manifest: str) -> None:
+        """Rename it to ``<set>.removing``."""
+        if self._sum(name) != manifest:
+            raise other(name)
+        script = "cd -P -- {0} && [ ! -L {1} ] && {{ [ ! -e {1}{2} ] || rm -rf -- {1}{2}; }} && mv -T -- {1} {1}{2} && sync ."
+        self._there(script.format(self._quoted(), name, backup_sets.REMOVING), SHORT * 4)
+
+    def leftovers(self) -> List[str]:
+        """Sets with a folder that ends in ``.partial`` or ``.removing``."""
+        script = 'cd -- %s 2>/dev/null || exit 0; for set in [0-9]*Z.*; do [ -d "$set" ] && printf "%%s\\n" "$set"; done; exit 0'
+        names = self._there(script % self._quoted()).decode("utf-8", "replace").splitlines()
+        split = [name.partition(".") for name in names]
+        return sorted({name for name, dot, end in split if dot + end in _REST and backup_sets.name_time(name) is not None})
+
+    def discard(self, name: str) -> None:
+        """Remove those folders."""
+        self._there("cd -P -- %s && rm -rf -- %s" % (self._quoted(), " ".join(name + end for end in _REST)), SHORT * 4)
+
+    def _sum(self, name: str) -> str:
+        """The sum of a set's manifest; empty when there is none."""
+        path = shlex.quote("%s/%s/%s" % (self._path, name, backup_manifest.MANIFEST))
+        told = self._there("[ ! -f %s ] || sha256sum < %s" % (path, path)).decode("ascii", "replace").split()
+        return told[0] if told else ""
+
+    def _quoted(self) -> str:
+        return shlex.quote(self._path)
+
+    def _limit(self) -> List[str]:
+        limit = ["--bwlimit=%d" % max(1, self._bandwidth // 1024)] if self._bandwidth else []
+        return [*limit, "--timeout=%d" % SILENCE, "-e", self._shell()]
 
     def _compare(self, folder: str, items: Sequence[Item]) -> None:
         names = " ".join(shlex.quote(item.name) for item in items)
-        told = self._there("cd -- %s && sha256sum -b -- %s" % (shlex.quote(folder), names)).decode("utf-8", "replace")
+        script = "cd -- %s && sha256sum -b -- %s" % (shlex.quote(folder), names)
+        told = self._there(script, seconds_for(sum(item.size for item in items))).decode("utf-8", "replace")
         found: Dict[str, str] = {}
         for line in told.splitlines():
             digest, _space, name = line.partition(" ")
@@ -86,14 +138,17 @@ class RsyncStore(Store):
     def _shell(self) -> str:
         return " ".join(shlex.quote(word) for word in self._ssh)
 
-    def _there(self, script: str) -> bytes:
-        return self._local([*self._ssh, "--", self._where, script])
+    def _there(self, script: str, timeout: float = SHORT) -> bytes:
+        # The far user's own shell may be another one, which may expand words in its own ways.
+        return self._local([*self._ssh, "--", self._where, "exec sh -c " + shlex.quote(script)], timeout)
 
-    def _local(self, words: Sequence[str]) -> bytes:
+    def _local(self, words: Sequence[str], timeout: Optional[float] = None) -> bytes:
         try:
-            return backup_stream.run(command(*words), limits=self._limits)
+            return backup_stream.run(command(*words), limits=self._limits, timeout=timeout)
         except backup_stream.StreamError as error:
             said = error.said
+            if said.startswith("no answer within"):
+                raise CopyError("unreachable", "%s: %s" % (self._where, error)) from error
             if error.status == 255 or "ssh:" in said or "onnection" in said:
                 code = "denied" if re.search("(?i)permission denied|host key", said) else "unreachable"
                 raise CopyError(code, str(error)) from error

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import os
-import shutil
-import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils.copy_base import CopyError, Item, Sent, Store
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_sets, backup_stream
+from ansible_collections.opsrunner.runbook.plugins.module_utils.copy_base import CopyError, Item, Pace, Sent, Store, other
 
 #: Bytes of a part: 5 MiB is the least S3 takes, 10 000 parts are the most.
 PART = 16 * 1024 * 1024
@@ -45,28 +44,41 @@ class S3Store(Store):
         self._client, self._bucket, self._part = client, str(options["bucket"]), part
         self._prefix = str(options.get("prefix") or "").strip("/")
         self._class = options.get("storage_class")
-        self._bandwidth = bandwidth
+        self._pace = Pace(bandwidth)
 
     def _key(self, *names: str) -> str:
         return "/".join(name for name in (self._prefix, *names) if name)
 
     def present(self) -> List[str]:
         """Names whose manifest is there."""
-        found = []
-        base = self._key("") + ("/" if self._prefix else "")
         with _told():
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=base):
-                for item in page.get("Contents", ()):
-                    name, _slash, file = item["Key"][len(base) :].partition("/")
-                    if file == backup_manifest.MANIFEST:
-                        found.append(name)
-        return sorted(found, reverse=True)
+            return sorted((name for name, files in self._listed().items() if backup_manifest.MANIFEST in files), reverse=True)
+
+    def held(self) -> Dict[str, str]:
+        """Those with the sums of the manifests as the service gives them back."""
+        return {name: backup_sets.sha256(self.manifest(name)) for name in self.present()}
+
+    def _listed(self, name: str = "") -> Dict[str, Dict[str, str]]:
+        """The sets that have objects: their files with their storage classes. ``name``: of this set only."""
+        found: Dict[str, Dict[str, str]] = {}
+        base = self._key("") + ("/" if self._prefix else "")
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=base + (name and name + "/"))
+        for page in pages:
+            for item in page.get("Contents", ()):
+                own, slash, file = item["Key"][len(base) :].partition("/")
+                if slash and file and backup_sets.name_time(own) is not None:
+                    found.setdefault(own, {})[file] = str(item.get("StorageClass") or "")
+        return found
 
     def send(self, name: str, items: Sequence[Item]) -> Sent:
         """Send what is not there yet, file by file."""
         with _told():
+            there = self._listed(name).get(name, {})
+        if backup_manifest.MANIFEST in there and backup_sets.sha256(self.manifest(name)) != items[-1].sha256:
+            raise other(name)
+        with _told():
             sent = sum(self._send(name, item) for item in items)
-        return Sent(len(items), sum(item.size for item in items), sent, "SHA-256 told by the service")
+        return Sent(len(items), sum(item.size for item in items), sent, "sum told by the service")
 
     def _send(self, name: str, item: Item) -> int:
         key = self._key(name, item.name)
@@ -95,24 +107,24 @@ class S3Store(Store):
         whole = _whole([part.md5 for part in parts], hashlib.md5).hex()
         return str(told.get("ETag", "")).strip('"') == (whole if len(parts) == 1 else "%s-%d" % (whole, len(parts)))
 
-    def _more(self) -> Dict[str, Any]:
-        return {"StorageClass": self._class} if self._class else {}
+    def _more(self, key: str) -> Dict[str, Any]:
+        # A manifest must be readable at once, to tell what is there.
+        return {"StorageClass": self._class} if self._class and not key.endswith("/" + backup_manifest.MANIFEST) else {}
 
     def _put(self, key: str, item: Item, part: Part) -> int:
         with open(item.path, "rb") as file:
             data = file.read()
-        self._client.put_object(Bucket=self._bucket, Key=key, Body=data, ChecksumSHA256=_base64(part.sha256), **self._more())
+        self._client.put_object(Bucket=self._bucket, Key=key, Body=data, ChecksumSHA256=_base64(part.sha256), **self._more(key))
+        self._pace.passed(len(data))
         return len(data)
 
     def _put_parts(self, key: str, item: Item, size: int, parts: Sequence[Part]) -> int:
         upload, there = self._begun(key)
         if upload is None:
-            upload = self._client.create_multipart_upload(Bucket=self._bucket, Key=key, ChecksumAlgorithm="SHA256", **self._more())[
-                "UploadId"
-            ]
+            begun = self._client.create_multipart_upload(Bucket=self._bucket, Key=key, ChecksumAlgorithm="SHA256", **self._more(key))
+            upload = begun["UploadId"]
         told = []
         sent = 0
-        started = time.monotonic()
         with open(item.path, "rb") as file:
             for number, part in enumerate(parts, 1):
                 text = _base64(part.sha256)
@@ -128,16 +140,16 @@ class S3Store(Store):
                         ChecksumSHA256=text,
                     )["ETag"]
                     sent += part.size
-                    if self._bandwidth:
-                        time.sleep(max(0.0, sent / self._bandwidth - (time.monotonic() - started)))
+                    self._pace.passed(part.size)
                 told.append({"PartNumber": number, "ETag": etag, "ChecksumSHA256": text})
         self._client.complete_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": told})
         return sent
 
     def _begun(self, key: str) -> Tuple[Optional[str], Dict[int, str]]:
-        """The newest upload of this object that was cut, and the tags of its parts by their numbers."""
-        found = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=key).get("Uploads") or []
-        uploads = sorted((item for item in found if item["Key"] == key), key=lambda item: item["Initiated"])
+        """The newest upload of this object that was cut, and the tags of its parts by their numbers; older ones are given up."""
+        uploads = self._uploads(key)
+        for older in uploads[:-1]:
+            self._abort(older)
         if not uploads:
             return None, {}
         upload = uploads[-1]["UploadId"]
@@ -147,26 +159,63 @@ class S3Store(Store):
                 there[part["PartNumber"]] = part["ETag"]
         return upload, there
 
-    def fetch(self, name: str, folder: str) -> None:
-        """Fetch every object of a set; one in an archive class is asked for, and that is told."""
-        base = self._key(name) + "/"
+    def _uploads(self, start: str) -> List[Dict[str, Any]]:
+        """Uploads that were begun, oldest first, of the object of this name, or below it when it ends in a slash or is empty."""
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=start)
+        found = [item for page in pages for item in page.get("Uploads") or ()]
+        if start and not start.endswith("/"):
+            found = [item for item in found if item["Key"] == start]
+        return sorted(found, key=lambda item: item["Initiated"])
+
+    def _abort(self, upload: Mapping[str, Any]) -> None:
+        self._client.abort_multipart_upload(Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+
+    def manifest(self, name: str) -> bytes:
+        """The manifest as the service gives it back."""
         with _told():
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=base)
-            items = [item for page in pages for item in page.get("Contents", ())]
-            archived = [item["Key"] for item in items if item.get("StorageClass") in ARCHIVED]
-            asked = [key for key in archived if not self._readable(key)]
+            body = self._client.get_object(Bucket=self._bucket, Key=self._key(name, backup_manifest.MANIFEST))["Body"]
+            return bytes(body.read(backup_manifest.SIZE_LIMIT + 1))
+
+    def fetch(self, name: str, files: Sequence[str], folder: str) -> None:
+        """Fetch objects of a set; one in an archive class is asked for, and that is told."""
+        with _told():
+            there = self._listed(name).get(name, {})
+            asked = [file for file in files if there.get(file) in ARCHIVED and not self._readable(self._key(name, file))]
             if asked:
                 raise CopyError("archived", "%d objects were asked for from their archive class; fetch again in some hours" % len(asked))
-            for item in items:
-                file = item["Key"][len(base) :]
-                if not file or "/" in file or file.startswith("."):
-                    continue
+            for file in files:
+                if file not in there:
+                    raise CopyError("missing", "%s is not there" % self._key(name, file))
                 handle = os.open(os.path.join(folder, file), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
                 with os.fdopen(handle, "wb") as target:
-                    body = self._client.get_object(Bucket=self._bucket, Key=item["Key"])["Body"]
-                    shutil.copyfileobj(body, target, 1 << 20)
-        if not items:
-            raise CopyError("missing", "there is no set %s below %s" % (name, self._key("") or self._bucket))
+                    body = self._client.get_object(Bucket=self._bucket, Key=self._key(name, file))["Body"]
+                    for block in iter(functools.partial(body.read, 1 << 20), b""):
+                        target.write(block)
+                        self._pace.passed(len(block))
+
+    def remove(self, name: str, manifest: str) -> None:
+        """Remove its manifest."""
+        if backup_sets.sha256(self.manifest(name)) != manifest:
+            raise other(name)
+        with _told():
+            self._client.delete_object(Bucket=self._bucket, Key=self._key(name, backup_manifest.MANIFEST))
+
+    def leftovers(self) -> List[str]:
+        """Sets with objects but no manifest, and such as uploads were begun of."""
+        base = self._key("") + ("/" if self._prefix else "")
+        with _told():
+            found = {name for name, files in self._listed().items() if backup_manifest.MANIFEST not in files}
+            begun = {item["Key"][len(base) :].partition("/")[0] for item in self._uploads(base)}
+        return sorted(found | {name for name in begun if backup_sets.name_time(name) is not None})
+
+    def discard(self, name: str) -> None:
+        """Remove the objects of a set that has no manifest, and give up uploads."""
+        with _told():
+            for upload in self._uploads(self._key(name) + "/"):
+                self._abort(upload)
+            files = self._listed(name).get(name, {})
+            for file in files if backup_manifest.MANIFEST not in files else ():
+                self._client.delete_object(Bucket=self._bucket, Key=self._key(name, file))
 
     def _readable(self, key: str) -> bool:
         told = self._client.head_object(Bucket=self._bucket, Key=key).get("Restore") or ""

@@ -93,27 +93,7 @@ def main() -> None:
         pruned = backup_prune.run(backup_prune.parse(module.params), module.check_mode)
     except OptionError as error:
         module.fail_json(msg=str(error))
-    sets = [
-        {
-            "backup": backup.backup,
-            "set": one.name,
-            "path": one.path,
-            "size": one.size,
-            "action": one.action,
-            "reasons": list(one.reasons),
-            "done": one.done,
-        }
-        for backup in pruned
-        for one in backup.sets
-    ]
-    shown = backup_prune.diff(pruned)
-    module.exit_json(
-        changed=any(backup.changed for backup in pruned),
-        findings=[backup.found for backup in pruned],
-        sets=sets,
-        bytes_won=sum(backup.won for backup in pruned),
-        diff=[shown] if shown else [],
-    )
+    module.exit_json(**backup_prune.result(pruned))
 
 
 if __name__ == "__main__":

@@ -43,3 +43,16 @@ def test_a_fetch_names_the_backup_and_the_copy():
     asked = backup_copy_options.parse({"backups": BACKUPS, "state": "fetched", "only": ["shop"], "copy": "vault"})
     assert asked.fetch is not None
     assert (asked.fetch[0].name, asked.fetch[1].name) == ("shop", "vault")
+
+
+def test_pruning_is_confirmed_by_its_own_step():
+    assert backup_copy_options.parse({"backups": BACKUPS, "state": "pruned"})[2:] == (True, False)
+    assert backup_copy_options.parse({"backups": BACKUPS, "state": "pruned", "confirm": ["backup_prune"]})[2:] == (True, False)
+    assert backup_copy_options.parse({"backups": BACKUPS, "state": "pruned", "confirm": ["backup_copy_prune"]})[2:] == (True, True)
+
+
+def test_a_copy_that_keeps_nothing_is_refused():
+    copy = {**BACKUPS[0]["copies"][0], "keep": {"last": 0}}
+    with pytest.raises(OptionError) as caught:
+        backup_copy_options.parse({"backups": [{**BACKUPS[0], "copies": [copy]}]})
+    assert caught.value.path == "backups[0].copies[0].keep"
