@@ -387,7 +387,8 @@ def _own_folder(names: Sequence[str], work: Work) -> List[str]:
         return []
     place = os.path.realpath(work.scratch)
     parts = place.split("/")
-    at = next((at for at, part in enumerate(parts) if part.endswith(backup_manifest.PARTIAL)), len(parts))
+    partial = backup_manifest.PARTIAL
+    at = next((at for at, part in enumerate(parts) if part.endswith(partial) and backup_sets.name_time(part[: -len(partial)])), len(parts))
     own = "/".join(parts[1:at])
     inside = [own for name in names if (own + "/").startswith(name + "/")]
     if inside:

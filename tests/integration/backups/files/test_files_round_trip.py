@@ -352,14 +352,14 @@ def test_file_that_changes_while_it_is_read(bench: Bench, tmp_path: Path, steady
 
 def test_sets_do_not_hold_sets(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    root = tmp_path / "backups"
-    scratch = root / "20260101T000000Z.partial" / ".scratch" / "files"
+    root = tmp_path / "back.partial" / "ups"
+    scratch = root / "20260101T000000Z.partial" / ".scratch" / "files.partial"
     scratch.mkdir(parents=True)
     (root / "20250101T000000Z").mkdir()
     work = bench.work()._replace(scratch=str(scratch))
     with bench.engine.dump(bench.spec(paths=[str(tmp_path)], exclude=["bench"]), work) as dump:
         backup_stream.write(dump.source, str(root / "out"))
-        assert dump.finish().counts == {"files": 1, "folders": 1, "links": 0, "others": 0, "bytes": 1}
+        assert dump.finish().counts == {"files": 1, "folders": 2, "links": 0, "others": 0, "bytes": 1}
     assert bench.warned == [f"{root} is left out: it holds the backups"]
 
 
