@@ -108,7 +108,7 @@ class OpensearchEngine(Engine):
                 with snapshots.restored(client, repository, moved, prefix):
                     counts.update({name: client.count(prefix + name) for name in moved})
             about = {
-                "indices": {name: {"aliases": told.get("aliases", {})} for name, told in there.items()},
+                "indices": {name: {"aliases": told.get("aliases", {}), "blocked": _blocked(told)} for name, told in there.items()},
                 "templates": client.ask("GET", "/_index_template", missing=True) or {},
                 "component_templates": client.ask("GET", "/_component_template", missing=True) or {},
             }
@@ -251,7 +251,7 @@ class OpensearchRestorer(Restorer):
                 "placed": [],
             }
             self._note(state)
-        aliases = snapshots.about_of(self._artifact, self._stored, self._work).get("indices", {})
+        about = snapshots.about_of(self._artifact, self._stored, self._work).get("indices", {})
         for name in self._names:
             if name in state["placed"]:
                 continue
@@ -261,7 +261,8 @@ class OpensearchRestorer(Restorer):
                 state["kept"].append(name)
                 self._note(state)
             self._client.delete(name)
-            self._client.clone(self._new + name, name, aliases.get(name, {}).get("aliases", {}))
+            told = about.get(name, {})
+            self._client.clone(self._new + name, name, told.get("aliases", {}), True if told.get("blocked") else None)
             state["placed"].append(name)
             self._note(state)
 

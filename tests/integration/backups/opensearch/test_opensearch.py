@@ -53,7 +53,7 @@ def _fill(client):
     settings = {"number_of_shards": 2, "number_of_replicas": 0}
     aliases = {"people": {}, "anns": {"filter": {"term": {"name": "ann"}}}}
     client.ask("PUT", "/users", {"settings": settings, "mappings": MAPPING, "aliases": aliases})
-    client.ask("PUT", "/empty", {"settings": {"number_of_replicas": 0}})
+    client.ask("PUT", "/empty", {"settings": {"number_of_replicas": 0, "index.blocks.write": True}})
     client.ask("PUT", "/%EC%BD%94%EB%93%9C", {"settings": {"number_of_replicas": 0}})
     for number in range(25):
         told = {"값": "유니코드 %d" % number, "at": "2026-01-31T04:05:06Z", "deep": {"a": [1, None]}}
