@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import IO, Dict, List, Optional
+from typing import IO, Dict, List, Optional, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream as stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Stored, Work
@@ -20,21 +20,26 @@ _HEAD = 4 << 20
 _HEAD_LIMIT = 1 << 30
 
 
-def listing(artifact: Artifact, stored: Stored, work: Work, user: Optional[str] = None) -> List[str]:
+def listing(artifact: Artifact, stored: Stored, work: Work) -> List[str]:
     """The lines of pg_restore's list of contents. EngineError when there is none."""
+    return head(artifact, stored, work)[1]
+
+
+def head(artifact: Artifact, stored: Stored, work: Work) -> Tuple[bytes, List[str]]:
+    """The beginning of an artifact, with all definitions and rows or none, and the lines of its list of contents. EngineError."""
     size = _HEAD
     while True:
         with opened_artifact(artifact, stored, work) as file:
-            head = _at_most(file, size)
+            data = _at_most(file, size)
         try:
-            told = stream.run(command("pg_restore", "-l", user=user), work.place, head)
+            told = stream.run(command("pg_restore", "-l"), work.place, data)
         except stream.StreamError as error:
-            if len(head) < size or size >= _HEAD_LIMIT or code_of(str(error)) in ("version", "unreachable"):
+            if len(data) < size or size >= _HEAD_LIMIT or code_of(str(error)) in ("version", "unreachable"):
                 code = code_of(str(error))
                 raise EngineError("damaged" if code == "failed" else code, str(error)) from None
             size *= 4
             continue
-        return [line for line in told.decode("utf-8", "surrogateescape").splitlines() if line and not line.startswith(";")]
+        return data, [line for line in told.decode("utf-8", "surrogateescape").splitlines() if line and not line.startswith(";")]
 
 
 def _at_most(file: IO[bytes], size: int) -> bytes:

@@ -22,7 +22,8 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream im
 NAME_BYTES = 63
 #: What our own sessions rely on, whatever the server's, the database's or the role's settings are.
 PREAMBLE = (
-    "SET statement_timeout = 0; SET search_path = pg_catalog; SET standard_conforming_strings = on; SET client_encoding = 'UTF8'; "
+    "SET statement_timeout = 0; SET default_transaction_read_only = off; "
+    "SET search_path = pg_catalog; SET standard_conforming_strings = on; SET client_encoding = 'UTF8'; "
     "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET timezone = 'UTC'; SET extra_float_digits = 3; "
     "SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET client_min_messages = warning; SET row_security = off;\n"
 )

@@ -19,7 +19,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import engine_po
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Stored, Work
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, command
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_artifact import listing
+from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_artifact import head, listing
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_client import Client, Session, literal, quote
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_sql import compression, enough_space
 
@@ -27,6 +27,8 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_sql impor
 DRILL = "opsrunner_drill_"
 #: Who the first role of a server for a drill is: no name that a dump has.
 SCRATCH_ROLE = "opsrunner_scratch"
+#: Bytes of a database from which on indexes are made several at a time.
+_LARGE = 64 << 20
 
 
 def take(session: Session, artifact: Artifact) -> Tuple[Dict[str, int], Dict[str, str]]:
@@ -137,22 +139,50 @@ def load(client: Client, name: str, artifact: Artifact, stored: Stored, work: Wo
             file.flush()
             os.fchmod(file.fileno(), 0o644)  # read by run_as; names of tables, no data
             words += ["-L", file.name]
+        definitions = _definitions(stack, client, artifact, stored, work)
+        sections = ["--section=pre-data", "--section=data"] if definitions else []
         try:
             stream.feed(
                 stored.path,
-                client.command("pg_restore", *words, database=name),
+                client.command("pg_restore", *words, *sections, database=name),
                 compression(artifact, stored),
                 bool(artifact.encryption),
                 stored.identity,
                 work.limits,
                 work.place,
             )
+            if definitions:
+                words += ["--section=post-data", "--jobs=%d" % work.workers, definitions]
+                stream.run(client.command("pg_restore", *words, database=name), work.place, limits=work.limits)
         except stream.StreamError as error:
             problem = client.error(error)
             if problem.code == "space":
                 with contextlib.suppress(EngineError):
                     _clear(client, name)
             raise problem from None
+
+
+def _definitions(stack: contextlib.ExitStack, client: Client, artifact: Artifact, stored: Stored, work: Work) -> Optional[str]:
+    """A file of an artifact's definitions alone, from which indexes and keys are made several at a time; rows come from the
+    stream. None where that gains nothing, or the user that the programs run as could not read it."""
+    user = client.spec.get("run_as")
+    others = [os.path.realpath(work.scratch)]
+    while others[-1] != "/":
+        others.append(os.path.dirname(others[-1]))
+    if work.workers < 2 or work.place is not HOST or (artifact.source.get("bytes") or 0) < _LARGE:
+        return None
+    if user and not all(os.stat(folder).st_mode & 0o001 for folder in others[1:]):
+        return None
+    folder = tempfile.mkdtemp(prefix="definitions-", dir=work.scratch)
+    stack.callback(shutil.rmtree, folder, True)
+    path = os.path.join(folder, "head.dump")
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(head(artifact, stored, work)[0])
+    if user and os.geteuid() == 0:
+        os.chmod(work.scratch, 0o711)  # noqa: S103 - only to be passed through
+        for mine in (folder, path):
+            shutil.chown(mine, user)
+    return path
 
 
 @contextlib.contextmanager

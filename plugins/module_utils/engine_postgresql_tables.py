@@ -159,6 +159,15 @@ class TablesRestorer(BesideRestorer):
         if self.target not in self._databases():
             raise EngineError("unreachable", "there is no database %s that the tables could go to" % self.target)
 
+    def needs(self) -> List[Tuple[str, int]]:
+        """Also space for the present rows set aside and the new ones written, before the old ones are let go."""
+        found = super().needs()
+        with contextlib.suppress(EngineError), self.client.session(self.target) as session:
+            oids = _key_list(oid for table in _tables(session, self.names)[0] for oid in table.oids)
+            size = session.number("SELECT coalesce(sum(pg_table_size(oid)), 0) FROM pg_class WHERE oid IN (%s)" % oids)
+            found = [(path, needed + 2 * size) for path, needed in found]
+        return found
+
     def stage(self) -> Mapping[str, int]:
         """The whole artifact in a database of another name; the counts of the wanted tables there."""
         self._make_stage()

@@ -25,6 +25,7 @@ from pg_servers import HERE, PASSWORD, Server, make_set, restore
 from programs import leave_out
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream as stream
+from ansible_collections.opsrunner.runbook.plugins.module_utils import engine_postgresql_scratch
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Stored, Work
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql import PostgresqlEngine
 
@@ -221,6 +222,47 @@ def test_globals_are_drilled_on_a_server_of_their_own_and_add_what_is_missing(se
         "SELECT r.rolname, r.rolsuper, shobj_description(r.oid, 'pg_authid'), m.roleid::regrole, m.admin_option FROM pg_roles r LEFT JOIN pg_auth_members m ON m.member = r.oid ORDER BY 1, 4",
     )
     server.sql("postgres", 'DROP ROLE "ro le; ""x"""; DROP ROLE "back\\slash"')
+
+
+@pytest.mark.parametrize("run_as", [False, True], ids=["as_oneself", "as_the_servers_user"])
+def test_indexes_and_keys_are_made_several_at_a_time(
+    server: Server, awkward: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run_as: bool
+) -> None:
+    if run_as and not server.user:
+        leave_out("only root runs programs as another user")
+    monkeypatch.setattr(engine_postgresql_scratch, "_LARGE", 0)
+    started: list[tuple[str, ...]] = []
+    real = stream.run
+    monkeypatch.setattr(stream, "run", lambda what, *more, **named: (started.append(what.argv), real(what, *more, **named))[1])
+    before = server.text(awkward)
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        made = make_set(server.spec(awkward, run_as=server.user if run_as else None), Path(folder) / "set")
+        with restore(made, "j1", Path(folder) / "work") as restorer:
+            assert restorer.stage() == made.artifact.counts
+            assert any("--jobs=2" in argv and "--section=post-data" in argv for argv in started)
+            assert not os.listdir(Path(folder) / "work")
+            restorer.swap()
+            assert server.text(awkward) == before
+            restorer.discard()
+    if not run_as:  # a key that leads out of the dump, and an index that cannot be made
+        name = _small(server)
+        tables = make_set(server.spec(name, tables=["orders"]), tmp_path / "tables")
+        ENGINE.drill(tables.spec, tables.artifact, tables.stored, Work(str(tmp_path)))
+        server.sql(
+            name,
+            "CREATE FUNCTION sound(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM 1 / (SELECT count(*) FROM other); RETURN 1; END'",
+        )
+        server.sql(name, "SET search_path = public; CREATE INDEX late ON other (sound(n))")
+        made = make_set(server.spec(name), tmp_path / "set")
+        before = server.text(name)
+        with restore(made, "j2", tmp_path / "work") as restorer:
+            with pytest.raises(EngineError, match=r'relation "other" does not exist'):
+                restorer.stage()
+            restorer.unswap()
+            restorer.unstage()
+        assert server.text(name) == before
+    assert not [found for found in server.databases() if "opsrunner" in found]
 
 
 def test_a_drill_without_the_backups_server_makes_one(server: Server, awkward: str) -> None:
@@ -452,8 +494,10 @@ def test_rules_do_not_take_the_rows_that_come_back(server: Server, tmp_path: Pat
     )
     made = make_set(server.spec(name), tmp_path / "set")
     server.sql(name, "ALTER TABLE t DISABLE RULE elsewhere; DELETE FROM t WHERE id > 5; ALTER TABLE t ENABLE REPLICA RULE elsewhere")
+    server.sql("postgres", "ALTER DATABASE rules SET default_transaction_read_only = on")  # so that nobody else writes meanwhile
     before = server.text(name)
     with restore(made, "r1", tmp_path / "work", ("t",)) as restorer:
+        assert restorer.needs()[0][1] > 64 << 20
         restorer.stage()
         restorer.swap()
         assert restorer.count() == {"rows.public.t": 10}
