@@ -313,6 +313,11 @@ def parse_log(item: Any, path: str, now: float, tables: Optional[Mapping[str, An
         log_times.make_zone(zone, tables, path + ".zone")
     fields, patterns = _fields(item, path), _patterns(item, path)
     counted = tuple(tuple(part.strip() for part in key.split("+")) for key in _texts(item, "count_by", path))
+    for number, names in enumerate(counted):
+        if not all(names):
+            raise OptionError(
+                "%s.count_by[%d]" % (path, number), "%r names no field beside a plus" % "+".join(names), hint="function+status"
+            )
     _fields_exist(path, form, regex, roles, [field.name for field in fields], counted)
     levels = {**LEVEL_MAP, **(SYSLOG_LEVELS if form == "journal" else {})}
     own = item.get("level_map", {})

@@ -372,6 +372,7 @@ def test_never_is_not_said_of_a_log_that_could_not_be_read_whole() -> None:
         ({"paths": ["/x"], "fields": ["ms"], "checks": [{"value": "slow.ms"}]}, "no slow limit"),
         ({"paths": ["/x"], "patterns": [{"name": "a", "regex": "["}]}, "not a regular expression"),
         ({"paths": ["/x"], "zone": "Asia/Soul"}, "not known"),
+        ({"paths": ["/x"], "count_by": ["function+"]}, "names no field beside a plus"),
         ({"paths": ["/x"], "time_format": "%Q"}, "not supported"),
         ({"paths": ["/x"], "format": "combined", "fields": ["byte"]}, "did you mean bytes?"),
         ({"paths": ["/x"], "since": "2026-03-02 00:00", "until": "2026-03-01 00:00"}, "ends before it starts"),
