@@ -312,12 +312,7 @@ def parse_log(item: Any, path: str, now: float, tables: Optional[Mapping[str, An
     if tables is not None or zone == "local" or log_times.offset_of(zone) is not None:
         log_times.make_zone(zone, tables, path + ".zone")
     fields, patterns = _fields(item, path), _patterns(item, path)
-    counted = tuple(tuple(part.strip() for part in key.split("+")) for key in _texts(item, "count_by", path))
-    for number, names in enumerate(counted):
-        if not all(names):
-            raise OptionError(
-                "%s.count_by[%d]" % (path, number), "%r names no field beside a plus" % "+".join(names), hint="function+status"
-            )
+    counted = _counted(item, path)
     _fields_exist(path, form, regex, roles, [field.name for field in fields], counted)
     levels = {**LEVEL_MAP, **(SYSLOG_LEVELS if form == "journal" else {})}
     own = item.get("level_map", {})
@@ -395,6 +390,15 @@ def _fields_exist(
     for place, name in wanted:
         if name not in names:
             raise unknown_name(place, name, names, "field")
+
+
+def _counted(item: Mapping[str, Any], path: str) -> Tuple[Tuple[str, ...], ...]:
+    found = tuple(tuple(part.strip() for part in key.split("+")) for key in _texts(item, "count_by", path))
+    for number, names in enumerate(found):
+        if not all(names):
+            place = "%s.count_by[%d]" % (path, number)
+            raise OptionError(place, "%r names no field beside a plus" % "+".join(names), hint="function+status")
+    return found
 
 
 def _window(item: Mapping[str, Any], path: str, now: float, tables: Optional[Mapping[str, Any]]) -> Tuple[Optional[float], Optional[float]]:
