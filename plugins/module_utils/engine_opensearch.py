@@ -109,8 +109,8 @@ class OpensearchEngine(Engine):
                     counts.update({name: client.count(prefix + name) for name in moved})
             about = {
                 "indices": {name: {"aliases": told.get("aliases", {}), "blocked": _blocked(told)} for name, told in there.items()},
-                "templates": client.ask("GET", "/_index_template", missing=True) or {},
-                "component_templates": client.ask("GET", "/_component_template", missing=True) or {},
+                "templates": _where_allowed(client, "/_index_template", work),
+                "component_templates": _where_allowed(client, "/_component_template", work),
             }
             with open(os.path.join(work.scratch, snapshots.ABOUT), "w", encoding="utf-8") as file:
                 json.dump(about, file)
@@ -369,9 +369,20 @@ def _warn_of_missing(client: Client, spec: Mapping[str, Any], there: Mapping[str
     names = sorted(name for name in closed if name not in there and not name.startswith((".", PREFIX)))
     if names:
         work.warn("closed indices are not in the backup: %s" % ", ".join(names[:10]))
-    streams = (client.ask("GET", "/_data_stream", missing=True) or {}).get("data_streams", ())
-    if streams and not patterns:
+    streams = [] if patterns else _where_allowed(client, "/_data_stream", work).get("data_streams", ())
+    if streams:
         work.warn("data streams are not in the backup: %s" % ", ".join(str(item.get("name")) for item in streams[:10]))
+
+
+def _where_allowed(client: Client, path: str, work: Work) -> Dict[str, Any]:
+    """What is there besides indices, which the backup's user may not be allowed to see."""
+    try:
+        return client.ask("GET", path, missing=True) or {}
+    except EngineError as error:
+        if error.code != "denied":
+            raise
+        work.warn("not looked at: %s" % error)
+        return {}
 
 
 def _blocked(told: Mapping[str, Any]) -> bool:

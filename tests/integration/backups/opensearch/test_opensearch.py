@@ -197,6 +197,22 @@ def test_what_is_not_backed_up_is_told(server, client, tmp_path):
         client.ask("DELETE", "/_index_template/logs")
 
 
+def test_a_user_that_may_not_see_templates(server, client, tmp_path, monkeypatch):
+    """The indices are backed up all the same, and it is told. The server knows no users: a double refuses."""
+    client.ask("PUT", "/users/_doc/1?refresh=true", {"v": 1})
+    real = Client.ask
+
+    def refused(self, method, path, *rest, **options):
+        if "template" in path or "data_stream" in path:
+            raise EngineError("denied", f"{path} was refused (403)")
+        return real(self, method, path, *rest, **options)
+
+    monkeypatch.setattr(Client, "ask", refused)
+    warned = []
+    artifact, _stored = _back_up(server, Work(str(tmp_path), warn=warned.append), tmp_path)
+    assert artifact.counts == {"documents.users": 1} and len(warned) == 3
+
+
 def test_what_cannot_be_exchanged_is_told_before(server, client, work, tmp_path):
     """A block that keeps an index from being deleted, an alias that an index is called."""
     client.ask("PUT", "/users", {"aliases": {"people": {}}})
