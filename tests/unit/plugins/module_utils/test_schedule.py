@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import shlex
 import subprocess
 
@@ -17,7 +18,9 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils import schedule_
 from ansible_collections.opsrunner.runbook.plugins.module_utils.managed_files import FileError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
 
-JOB = {"name": "nightly", "command": "/bin/true", "calendar": ["*-*-* 02:00:00"], "timeout": "1h"}
+# Its records belong to its user: only root can give files to another one.
+USER = pwd.getpwuid(os.geteuid()).pw_name
+JOB = {"name": "nightly", "command": "/bin/true", "calendar": ["*-*-* 02:00:00"], "timeout": "1h", "user": USER}
 TIMES = """
   Original form: Sun 03:00
 Normalized form: Sun *-*-* 03:00:00
