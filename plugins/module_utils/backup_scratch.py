@@ -40,8 +40,11 @@ def place(folder: str, warn: Callable[[str], None] = lambda _text: None) -> Iter
     handle = -1
     try:
         os.chmod(path, 0o711)  # noqa: S103 - a server that runs as another user has its own folder in it
-        handle = os.open(os.path.join(path, OWNER), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        # Locked before it has its name: who sweeps takes an owner that is not locked for dead.
+        unnamed = os.path.join(path, OWNER + ".new")
+        handle = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(handle, fcntl.LOCK_EX)
+        os.rename(unnamed, os.path.join(path, OWNER))
         yield path
     finally:
         try:

@@ -320,36 +320,57 @@ def write_verified(set_folder: SetFolder, rungs: Sequence[Rung], failed: Optiona
     """
     import json
 
-    digest: Optional[str] = None
-    before: List[Rung] = []
-    with contextlib.suppress(OSError, backup_manifest.ManifestError):
-        digest = sha256(backup_manifest.read_file(os.path.join(set_folder.path, backup_manifest.MANIFEST)))
-    path = os.path.join(set_folder.path, backup_manifest.VERIFIED)
-    now = max((rung.at for rung in rungs), default=time.time())
-    with contextlib.suppress(OSError, backup_manifest.ManifestError):
-        data = backup_manifest.read_file(path)
-        # A record from the future was made by a clock that was wrong.
-        before = [rung for rung in backup_manifest.parse_verified(data, digest) if rung.at <= now + _SKEW]
-        if failed is None:
-            failed = _failed(data)
-            if max((rung.rung for rung in rungs), default=0) >= _failed_rung(failed):
-                failed = None
-    if failed is not None:
-        before = [rung for rung in before if rung.rung < _failed_rung(failed)]
-    latest: Dict[int, float] = {}
-    for rung in [*before, *rungs]:
-        latest[rung.rung] = max(rung.at, latest.get(rung.rung, 0.0))
-    told: Dict[str, Any] = {"schema": backup_manifest.SCHEMA}
-    if digest:
-        told["manifest_sha256"] = digest
-    told["rungs"] = [{"rung": rung, "at": backup_manifest.format_time(latest[rung])} for rung in sorted(latest)]
-    if failed is not None:
-        told["failed"] = failed
-    write_synced(path, (json.dumps(told, indent=1) + "\n").encode("utf-8"))
+    with _alone(set_folder.path):
+        digest: Optional[str] = None
+        before: List[Rung] = []
+        with contextlib.suppress(OSError, backup_manifest.ManifestError):
+            digest = sha256(backup_manifest.read_file(os.path.join(set_folder.path, backup_manifest.MANIFEST)))
+        path = os.path.join(set_folder.path, backup_manifest.VERIFIED)
+        now = max((rung.at for rung in rungs), default=time.time())
+        with contextlib.suppress(OSError, backup_manifest.ManifestError):
+            data = backup_manifest.read_file(path)
+            # A record from the future was made by a clock that was wrong.
+            before = [rung for rung in backup_manifest.parse_verified(data, digest) if rung.at <= now + _SKEW]
+            if failed is None:
+                failed = _failed(data)
+                if max((rung.rung for rung in rungs), default=0) >= _failed_rung(failed):
+                    failed = None
+        if failed is not None:
+            before = [rung for rung in before if rung.rung < _failed_rung(failed)]
+        latest: Dict[int, float] = {}
+        for rung in [*before, *rungs]:
+            latest[rung.rung] = max(rung.at, latest.get(rung.rung, 0.0))
+        told: Dict[str, Any] = {"schema": backup_manifest.SCHEMA}
+        if digest:
+            told["manifest_sha256"] = digest
+        told["rungs"] = [{"rung": rung, "at": backup_manifest.format_time(latest[rung])} for rung in sorted(latest)]
+        if failed is not None:
+            told["failed"] = failed
+        _put(path, (json.dumps(told, indent=1) + "\n").encode("utf-8"))
 
 
 def write_synced(path: str, data: bytes) -> None:
     """Put a small file in place, mode 0600, so that it is the old one or the new one also after a power cut. Raises OSError."""
+    with _alone(os.path.dirname(path)):
+        _put(path, data)
+
+
+@contextlib.contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """Write small files of a folder one after another: two runs may verify or copy a set at the same time. Raises OSError."""
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # not all file systems lock folders
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _put(path: str, data: bytes) -> None:
     partial = path + backup_manifest.PARTIAL
     with contextlib.suppress(FileNotFoundError):
         os.unlink(partial)
@@ -362,7 +383,6 @@ def write_synced(path: str, data: bytes) -> None:
     finally:
         os.close(handle)
     os.rename(partial, path)
-    sync_folder(os.path.dirname(path))
 
 
 def sync_folder(path: str) -> None:

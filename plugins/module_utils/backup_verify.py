@@ -215,12 +215,15 @@ class _Job:
         """A set is not there any more, and nobody told that it was removed: perhaps the disk that it was on has gone."""
         self.lines.append(("warning", message("backup_verify.gone", name=self.backup.name, set=name)))
 
-    def wrote(self, name: str, write: Callable[[], None]) -> None:
-        """Write something down; what cannot be is told."""
+    def wrote(self, name: str, write: Callable[[], None], folder: str = "/") -> None:
+        """Write something down; what cannot be is told, but not of a set that was removed meanwhile."""
         try:
             write()
             self.changed = True
         except (BackupError, OSError) as error:
+            if not os.path.isdir(folder):
+                self.notes.append("%s was removed meanwhile" % name)
+                return
             self.lines.append(("warning", message("backup_verify.unwritten", name=self.backup.name, set=name, reason=_reason(error))))
 
     def would(self, name: str, target: int) -> None:
@@ -320,7 +323,7 @@ class _Sets(_Job):
             data.update(asked=target, at_rung=stumble.rung, artifact=stumble.artifact, reason=stumble.reason)
         if climbed.rung or not (stumble and stumble.hindered):
             self.wrote(one.name, lambda: backup_ledger.append(self.backup.root, "verified", one.name, now, **data))
-            self.wrote(one.name, lambda: backup_verify_set.record(one, climbed.rung, stumble, now))
+            self.wrote(one.name, lambda: backup_verify_set.record(one, climbed.rung, stumble, now), one.path)
 
 
 class _Foreign(_Job):

@@ -215,7 +215,8 @@ class _Drill:
         try:
             backup_verify_set.record(one, climbed.rung, stumble, now)
         except OSError as error:
-            reasons.append(str(error))
+            if os.path.isdir(one.path):  # else it was removed meanwhile
+                reasons.append(str(error))
         if reasons:
             text = message("backup_verify.unwritten", name=self.backup.name, set=one.name, reason="; ".join(reasons))
             self.add("drill.record", "warning", text)

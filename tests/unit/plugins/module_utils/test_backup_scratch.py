@@ -37,6 +37,23 @@ def test_what_a_living_run_uses_stays(tmp_path):
         assert one != other
 
 
+def test_one_that_is_being_made_is_not_taken_for_dead(tmp_path, monkeypatch):
+    """Between the file that names its owner and the lock on it, somebody sweeps."""
+    import fcntl
+
+    real, swept = fcntl.flock, []
+
+    def flock(handle, how):
+        if how == fcntl.LOCK_EX:
+            swept.append(backup_scratch.sweep(str(tmp_path)))
+        return real(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with backup_scratch.place(str(tmp_path)) as path:
+        assert os.path.isdir(path)
+    assert swept == [[]]
+
+
 KILLED = """
 import subprocess, sys
 sys.path[:0] = %r

@@ -187,6 +187,26 @@ def test_rungs_are_kept_with_their_latest_time(tmp_path):
     assert os.stat(os.path.join(found.path, "verified.json")).st_mode & 0o777 == 0o600
 
 
+def test_two_runs_that_write_one_record_lose_nothing_of_each_other(tmp_path):
+    """Neither takes the other's unfinished file for its own."""
+    _make(tmp_path, "20260201T000000Z")
+    found = backup_sets.listed(str(tmp_path))[0]
+    children = []
+    for rung in (2, 3, 4):
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                for at in range(40):
+                    backup_sets.write_verified(found, [Rung(rung, 100.0 + at)])
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    assert [os.WEXITSTATUS(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+    assert backup_sets.listed(str(tmp_path))[0].rungs == [Rung(4, 139.0), Rung(3, 139.0), Rung(2, 139.0)]
+
+
 def test_a_second_run_learns_who_works_there_and_a_killed_one_leaves_no_lock(tmp_path):
     """The second is refused with the purpose and process of the first; when that is killed the lock is free."""
     out, into = os.pipe()

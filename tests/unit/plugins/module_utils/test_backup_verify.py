@@ -544,7 +544,7 @@ def test_a_record_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     def full(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(backup_sets, "write_synced", full)
+    monkeypatch.setattr(backup_sets, "_put", full)
     results = verify(one)
     assert told(results)[:2] == ("warning", "backup_verify.unwritten")
 
