@@ -340,11 +340,14 @@ class Work:
                         waiting.discard(out)
         finally:
             for out in waiting:
-                os.killpg(children[out], signal.SIGKILL)
+                os.kill(children[out], signal.SIGKILL)
             parts: List[Part] = []
             for out, pid in children.items():
                 os.close(out)
                 status = os.waitpid(pid, 0)[1]
+                if status:
+                    with contextlib.suppress(OSError):
+                        os.killpg(pid, signal.SIGKILL)  # what it has started and could not end
                 if out in waiting:
                     continue
                 if status:
