@@ -24,6 +24,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    backup_disk,
     backup_engines,
     backup_ledger,
     backup_manifest,
@@ -112,6 +113,7 @@ def _list(job: Job) -> Outcome:
             left = state is not None and state.interrupted and not restore_journal.is_held(job.folder, backup.name)
             if state is not None and left:
                 found.append(_found(backup, "critical", _text("interrupted", backup, set=state.set, phase=phase(state.phase))))
+            backup_disk.check(backup)
             told = restore_plan.listed(backup)
         except (BackupError, JournalError) as error:
             if getattr(error, "code", "") == "missing":
@@ -190,6 +192,7 @@ class _Restore:
 
     def restore(self) -> Outcome:
         """Restore a set, or tell what that would be."""
+        backup_disk.check(self.backup)
         confirmed = restore_plan.RESTORE_STEP in self.job.confirmed
         look_only = self.check_mode or not confirmed
         if look_only:

@@ -11,7 +11,14 @@ import signal
 import pytest
 from shop import SERVICES, UP
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_engines, backup_ledger, backup_sets, restore_journal
+from ansible_collections.opsrunner.runbook.plugins.module_utils import (
+    backup_engines,
+    backup_ledger,
+    backup_sets,
+    restore_journal,
+    restore_plan,
+    restore_run,
+)
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError
 from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files import FilesEngine
 
@@ -191,6 +198,18 @@ def test_a_root_that_is_not_there_is_told_with_what_to_do(shop):
     shutil.rmtree(shop.root)
     assert told(shop.run(set=None)) == ("warning", "backup.restore.none")
     assert told(shop.run())[1] == "backup.restore.refused"
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_no_set_of_the_system_s_disk_is_restored_while_the_backup_s_is_not_mounted(shop, check_mode):
+    before = shop.state()
+    options = shop.options()
+    options["backups"][0]["mount_point"] = str(shop.root)
+    for wanted in (options, {**options, "set": None}):
+        outcome = restore_run.run(restore_plan.parse(wanted), check_mode, shop.means())
+        assert f"nothing is mounted at {shop.root}" in str(outcome.found[0]["params"])
+        assert not outcome.changed
+    assert shop.state() == before and shop.journal() is None
 
 
 def test_a_part_is_restored_and_the_rest_is_left_alone(shop):
