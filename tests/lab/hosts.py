@@ -88,7 +88,7 @@ class Lab:
             subprocess.run(["openssl", "req", "-x509", *kind, *made], check=True, capture_output=True)
         (self.folder / "known_hosts").unlink(missing_ok=True)
         if NETWORK not in _podman("network", "ls", "--format", "{{.Name}}").split():
-            _podman("network", "create", NETWORK)
+            _podman("network", "create", NETWORK, check=False)  # another lab may be making it at this moment
         with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
             list(pool.map(lambda item: self._start(images[item[1] in DATA], *item), hosts.items()))
         self._write_inventories(hosts)

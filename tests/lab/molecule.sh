@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PATH=$PWD/.venv/bin:$PATH
 # With galaxy.yml at the root Molecule looks in extensions/ otherwise.
-export MOLECULE_GLOB=$PWD/molecule/*/molecule.yml
+export MOLECULE_GLOB="$PWD/molecule/*/molecule.yml"
 export ANSIBLE_CONFIG=$PWD/ansible.cfg
 # What podman was first called with on a machine decides how it makes networks, unless it is told each time.
 export CONTAINERS_CONF=$PWD/tests/lab/containers.conf

@@ -12,6 +12,11 @@ here=$(cd "$(dirname "$0")/mongodb" && pwd)
 for program in go mvn javac jlink; do
   command -v "$program" >/dev/null || { echo "$program is not installed" >&2; exit 3; }
 done
+needed=$(sed -n 's/^go //p' "$here/go.mod") go=$(GOTOOLCHAIN=local go env GOVERSION)
+if [ "$(printf '%s\n' "$needed" "${go#go}" | sort -V | head -n 1)" != "$needed" ]; then
+  echo "go is ${go#go}, and $needed or later is needed" >&2
+  exit 3
+fi
 version=$(cat "$0" "$here"/{go.mod,go.sum,pom.xml,Server.java,server} | sha256sum | cut -c1-12)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/opsrunner/mongodb-$version
 mkdir -p "$(dirname "$cache")"

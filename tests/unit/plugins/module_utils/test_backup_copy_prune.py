@@ -49,7 +49,7 @@ def test_while_nothing_is_proved_nothing_goes(judged):
 
 
 def test_a_set_with_another_manifest_stays_and_proves_nothing(judged):
-    held = {name: "of " + name for name in NAMES} | {NAMES[0]: "of another"}
+    held = {**{name: "of " + name for name in NAMES}, NAMES[0]: "of another"}
     assert judged(proof(0), proof(2), held=held) == [
         (0, "keep", ("foreign",)),
         (1, "keep", ("last", "newest_whole")),
