@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         """Tell what is wrong and how to be told more."""
         choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
         if choice:
-            nearest = difflib.get_close_matches(choice[1], re.findall(r"'([^']*)'", choice[2]), 1)
+            nearest = difflib.get_close_matches(choice[1], re.findall(r"[^',\s]+", choice[2]), 1)
             message += f" (did you mean {nearest[0]}?)" if nearest else ""
         self.exit(EXIT_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
