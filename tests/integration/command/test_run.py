@@ -249,7 +249,7 @@ def test_a_state_folder_that_cannot_be_written_is_told_and_the_run_goes_on(place
     place.state.write_text("in the way", encoding="utf-8")
     done = place.run("look", *ON_SAMPLE)
     assert done.returncode == 0, done.stderr
-    assert "cannot be written" in done.stdout
+    assert "cannot be written" in " ".join(done.stdout.split())  # a long path moves where the line is broken
     assert list(place.folder.glob("opsrunner-*/runs/*/run.json"))
 
 
