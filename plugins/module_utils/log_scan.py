@@ -702,7 +702,8 @@ class Scanner:
                 before, ends_there = template.zone + quote, True
             else:
                 if kind == "n" and asked[0].startswith("number") and _PLAIN_NUMBER.match(raw):
-                    pattern = "-?{0}(?:0|[1-9][0-9]*{0})(?:[.][0-9]+{0})?{0}".format(log_json.FIRM)
+                    # No group is made firm: before 3.11.5 Python keeps what a firm group began with, "12." for one (gh-106052).
+                    pattern = "-?{0}(?:0|[1-9][0-9]*{0})(?:[.][0-9]+{0})?".format(log_json.FIRM)
                 parts.append(template.group(pattern))
                 for name in asked:
                     self._assign(template, name, kind)

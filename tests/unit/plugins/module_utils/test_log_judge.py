@@ -135,6 +135,7 @@ def stamp_of(kind: str, minute: int) -> bytes:
     return {"seconds": b"%d", "milliseconds": b"%d250", "text": b'"%d250999"', "fraction": b"%d.5"}[kind] % second
 
 
+@example(seed=0, odd=[(b"12.5", b"12.")], share=1, stamp="iso", window=False, block=2000)
 @example(seed=1, odd=[(b": 177235", b": 077235")], share=30, stamp="milliseconds", window=False, block=262144)
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
