@@ -36,6 +36,8 @@ from opsrunner.errors import EXIT_INVALID, RefusalError
 #: The oldest set of a backup is so old; the ones after it are made a day apart.
 _DAY = 86400.0
 _COUNT = 3
+#: Seconds after which a file that nobody writes to may be sampled: clocks of file systems tick coarsely.
+_SETTLED = 0.1
 #: The first two compress, so that what is found by a compression alone can be tried with them.
 COMPRESSIONS = ("zstd", "gzip", "none")
 
@@ -125,6 +127,7 @@ def make_backup(folder: Path, numbers: random.Random, compression: str = "zstd",
         with contextlib.closing(sqlite3.connect(data / "shop.db")) as database:
             database.execute("INSERT INTO item (name, data) VALUES (?, ?)", (f"late {number}", numbers.randbytes(50)))
             database.commit()
+        time.sleep(_SETTLED)
         made = backup_make.run(parsed, "selftest", clock=functools.partial(float, at)).made[0]
         if made.set is None:
             raise RefusalError(f"no backup could be made to test with: {made.found['params']}")
