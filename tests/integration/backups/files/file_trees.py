@@ -51,7 +51,7 @@ def plant(folder: Path, sparse: int = 3 * 1024**3) -> None:
             os.pwrite(file.fileno(), b"island", at)
     os.mkfifo(base + b"/pipe")
     os.chmod(write(b"setuid", b"#!/bin/sh\n"), 0o4755)
-    os.chmod(write(b"secret", b"mode 0"), 0o000)
+    os.chmod(write(b"secret", b"mode 0"), 0o000 if os.geteuid() == 0 else 0o400)  # only root reads what nobody may
     os.setxattr(write(b"attributes", b"x"), b"user.comment", b"\x00\x01binary\xff")
     os.utime(base + b"/binary", ns=(1_500_000_000_123_456_789, 1_400_000_000_987_654_321))
     if os.geteuid() == 0:

@@ -671,7 +671,8 @@ class _Elsewhere(Place):
 
     def wrap(self, what, limits=None):
         started = HOST.wrap(what, limits)
-        words = ["nsenter", "--net", "--target", str(self.process), "env", *([f"PATH={self.path}"] if self.path else [])]
+        there = [] if self.process == os.getpid() else ["nsenter", "--net", "--target", str(self.process)]
+        words = [*there, "env", *([f"PATH={self.path}"] if self.path else [])]
         return started._replace(argv=words + started.argv)
 
 
