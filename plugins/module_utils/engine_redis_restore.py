@@ -12,6 +12,7 @@ import shutil
 import time
 from typing import IO, Any, Iterator, List, Mapping, Optional, Tuple
 
+from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_sets
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Restorer, Stored, Work, own_ident
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
 from ansible_collections.opsrunner.runbook.plugins.module_utils.rdb_walk import Walker
@@ -99,8 +100,8 @@ class RedisRestorer(Restorer):
             if not facts.persisted:
                 self._keep_present(client, facts)
             _give(folder, facts)
-            _sync_folder(folder)
-            _sync_folder(facts.folder)
+            backup_sets.sync_folder(folder)
+            backup_sets.sync_folder(facts.folder)
         return counts_of(walker)
 
     def swap(self) -> None:
@@ -123,7 +124,7 @@ class RedisRestorer(Restorer):
                     # A server that came up in the middle of it has written one of its own: not what was there.
                     _move(here, kept if not os.path.lexists(kept) else kept + ".late")
                 os.rename(staged, here)
-                _sync_folder(facts.folder)
+                backup_sets.sync_folder(facts.folder)
 
     def unswap(self) -> None:
         """Name by name: new back to the stage, present back in place."""
@@ -147,7 +148,7 @@ class RedisRestorer(Restorer):
                             _move(here, staged if not os.path.lexists(staged) else kept + ".late")
                         if os.path.lexists(kept):
                             os.rename(kept, here)
-                        _sync_folder(facts.folder)
+                        backup_sets.sync_folder(facts.folder)
                 os.unlink(state)
             kept = self._present(facts)
             if os.path.exists(kept):
@@ -157,7 +158,7 @@ class RedisRestorer(Restorer):
                     os.makedirs(aside, 0o700, exist_ok=True)
                     _move(here, os.path.join(aside, facts.file + ".stale"))
                 os.rename(kept, here)
-                _sync_folder(facts.folder)
+                backup_sets.sync_folder(facts.folder)
             with contextlib.suppress(OSError):
                 os.rmdir(aside)
 
@@ -360,7 +361,7 @@ def _give(folder: str, facts: Facts) -> None:
         for parent, folders, files in os.walk(folder):
             for name in folders + files:
                 _own(os.path.join(parent, name), facts)
-            _sync_folder(parent)
+            backup_sets.sync_folder(parent)
 
 
 def _write(path: str, value: Any) -> None:
@@ -368,7 +369,7 @@ def _write(path: str, value: Any) -> None:
         json.dump(value, file)
         _sync(file)
     os.rename(path + ".tmp", path)
-    _sync_folder(os.path.dirname(path))
+    backup_sets.sync_folder(os.path.dirname(path))
 
 
 def _move(old: str, new: str) -> None:
@@ -383,11 +384,3 @@ def _move(old: str, new: str) -> None:
 def _sync(file: IO[Any]) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync_folder(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,7 +10,10 @@ import os
 import random
 import shutil
 import socket
+import subprocess
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +29,19 @@ def needs(program: str) -> str:
     if found is None:
         leave_out(f"{program} is not installed")
     return str(found)
+
+
+@contextlib.contextmanager
+def small_disk(place: Path, options: str) -> Iterator[Path]:
+    """A file system in memory, mounted at a new folder; the test is left out where nothing can be mounted."""
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", place], capture_output=True, check=False)
+    if done.returncode:
+        leave_out(f"cannot mount: {done.stderr!r}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
 
 
 def free_port() -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from plain import DAY, NOW, backup, data, make, names, real_backup, sound
+from programs import small_disk
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_ledger, backup_prune, backup_sets
 from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Rung
@@ -22,15 +23,8 @@ PAGE = 4096
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small file system in memory."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,nr_inodes=60", "none", place], capture_output=True, check=False)
-    if done.returncode:
-        (pytest.fail if os.environ.get("STRICT") == "1" else pytest.skip)(f"cannot mount: {done.stderr!r}")
-    try:
+    with small_disk(tmp_path / "disk", "size=2m,nr_inodes=60") as place:
         yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
 
 
 def _fill(disk: Path, pages: int | None, files: int | None) -> None:

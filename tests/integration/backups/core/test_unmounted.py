@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from plain import NOW, backup, data, make, names, sound
+from programs import small_disk
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_disk
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
@@ -20,15 +20,8 @@ from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
 @pytest.fixture
 def image(tmp_path: Path) -> Iterator[Path]:
     """A file system in memory that is mounted elsewhere, to be bound where it is wanted."""
-    place = tmp_path / "image"
-    place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], capture_output=True, check=False)
-    if done.returncode:
-        (pytest.fail if os.environ.get("STRICT") == "1" else pytest.skip)(f"cannot mount: {done.stderr!r}")
-    try:
+    with small_disk(tmp_path / "image", "size=4m") as place:
         yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
 
 
 def _mount(image: Path, point: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from programs import leave_out
+from programs import small_disk
 
 from opsrunner import selftest_backup
 from opsrunner._collection import backup_sets, backup_verify
@@ -24,15 +24,8 @@ PAGE = 4096
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small file system in memory."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", place], capture_output=True, check=False)
-    if done.returncode:
-        leave_out(f"cannot mount: {done.stderr!r}")
-    try:
+    with small_disk(tmp_path / "disk", "size=2m") as place:
         yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
 
 
 def leave(disk: Path, pages: int) -> None:

@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
 
 import pytest
+from programs import small_disk
 from shop import Shop
 from test_restore import PROBE, told
 
@@ -17,15 +16,8 @@ from test_restore import PROBE, told
 @pytest.fixture
 def small(tmp_path):
     """A file system of 4 MiB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], capture_output=True, check=False)
-    if done.returncode:
-        (pytest.fail if os.environ.get("STRICT") == "1" else pytest.skip)(f"cannot mount: {done.stderr!r}")
-    try:
+    with small_disk(tmp_path / "small", "size=4m") as place:
         yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
 
 
 @pytest.fixture
