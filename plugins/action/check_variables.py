@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import runs, secrets, variables
 
 try:  # where a value was written is told by ansible-core 2.19 and later

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.utils.display import Display
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import cleanup
+from ansible_collections.opsrunner.runbook.plugins.module_utils._maintenance import files as cleanup
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
 

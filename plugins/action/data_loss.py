@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.utils.display import Display
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import data_loss
+from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import loss as data_loss
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
 
 

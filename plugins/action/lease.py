@@ -15,8 +15,8 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure
 from ansible.utils.display import Display
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import lease_run
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import cut, finding, message
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import cut, finding, message
+from ansible_collections.opsrunner.runbook.plugins.module_utils._lease import run as lease_run
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import lease_holder, runs, secrets
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import options as log_options
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import log_zones
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import cut, finding, message
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import cut, finding, message
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import runs, secrets
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import complete_finding
 

@@ -14,7 +14,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import STATUSES
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import STATUSES
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue, report_prometheus, report_terminal, reports, runs
 
 _SPEC: dict[str, Any] = {

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 opsrunner contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every module about backups documents; the argument spec of it is ``module_utils/backup_spec.py``."""
+"""What every module about backups documents; the argument spec of it is ``module_utils/_backup/spec.py``."""
 
 from __future__ import annotations
 

@@ -11,9 +11,12 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_plan, backup_sets, item_options
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_retention as retention
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import plan as backup_plan
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import retention
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core import readers as item_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core import times
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import set_names
 
 DOCUMENTATION = r"""
 name: backup_retention
@@ -68,7 +71,7 @@ def backup_retention(sets: Any, keep: Any, now: str | None = None, verified_rung
         raise AnsibleFilterError(f"backup_retention: the sets are to be a list, not {sets!r}")
     try:
         limits = backup_plan.READERS["keep"](keep or {}, "keep")
-        at = time.time() if now is None else backup_manifest.parse_time(now)
+        at = time.time() if now is None else times.parse_time(now)
         rung = item_options.whole(verified_rung, "verified_rung")
         held = [_held(one, f"[{number}]") for number, one in enumerate(sets)]
         backup_plan.named(held, "")
@@ -82,7 +85,7 @@ def _held(one: Any, path: str) -> retention.Held:
     if not isinstance(one, Mapping) or not isinstance(one.get("name"), str):
         raise OptionError(path, f"is to be a set with a name, not {one!r}")
     told = one.get("at")
-    at = backup_sets.name_time(one["name"]) if told is None else backup_manifest.parse_time(str(told))
+    at = set_names.name_time(one["name"]) if told is None else times.parse_time(str(told))
     if at is None:
         raise OptionError(path + ".at", f"is missing, and {one['name']!r} tells no time")
     whole = item_options.boolean(one.get("whole", True), path + ".whole")

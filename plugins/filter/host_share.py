@@ -10,8 +10,8 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import settings_files
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, unknown_name
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError, unknown_name
+from ansible_collections.opsrunner.runbook.plugins.module_utils._provision.app_settings import files as settings_files
 
 DOCUMENTATION = r"""
 name: host_share

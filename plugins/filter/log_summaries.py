@@ -9,8 +9,8 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_summary
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, parse_duration
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError, parse_duration
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import summary as log_summary
 
 
 def log_merge(summaries: list[dict[str, Any]]) -> dict[str, Any]:

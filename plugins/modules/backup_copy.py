@@ -107,16 +107,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    backup_copy,
-    backup_copy_options,
-    backup_copy_prune,
-    backup_prune,
-    backup_spec,
-)
-from ansible_collections.opsrunner.runbook.plugins.module_utils.copy_stores import store_of
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+import ansible_collections.opsrunner.runbook.plugins.module_utils._core.compile_once  # noqa: F401  # pylint: disable=unused-import
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import prune as backup_prune
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import spec as backup_spec
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.copy import options as backup_copy_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.copy import prune as backup_copy_prune
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.copy import run as backup_copy
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.copy.stores import store_of
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
 
 
 def s3_client(options: Any) -> Any:

@@ -102,11 +102,12 @@ findings:
 
 from ansible.module_utils.basic import AnsibleModule
 
-import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
-from ansible_collections.opsrunner.runbook.plugins.module_utils import cpu_settings, held_changes
-from ansible_collections.opsrunner.runbook.plugins.module_utils.managed_files import FileError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.unit_changes import UnitError
+import ansible_collections.opsrunner.runbook.plugins.module_utils._core.compile_once  # noqa: F401  # pylint: disable=unused-import
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files.managed import FileError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._provision import changes as held_changes
+from ansible_collections.opsrunner.runbook.plugins.module_utils._provision import cpu as cpu_settings
+from ansible_collections.opsrunner.runbook.plugins.module_utils._runtime.units import UnitError
 
 
 def main() -> None:

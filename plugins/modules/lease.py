@@ -102,9 +102,10 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
-from ansible_collections.opsrunner.runbook.plugins.module_utils import lease, lease_run
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+import ansible_collections.opsrunner.runbook.plugins.module_utils._core.compile_once  # noqa: F401  # pylint: disable=unused-import
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._lease import run as lease_run
+from ansible_collections.opsrunner.runbook.plugins.module_utils._lease import store as lease
 
 
 def main() -> None:

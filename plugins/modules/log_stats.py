@@ -137,9 +137,9 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
-from ansible_collections.opsrunner.runbook.plugins.module_utils.log_main import log_stats
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+import ansible_collections.opsrunner.runbook.plugins.module_utils._core.compile_once  # noqa: F401  # pylint: disable=unused-import
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log.stats import log_stats
 
 
 def main() -> None:

@@ -182,10 +182,11 @@ findings:
 
 from ansible.module_utils.basic import AnsibleModule
 
-import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
-from ansible_collections.opsrunner.runbook.plugins.module_utils import logrotate_policy, logrotate_run
-from ansible_collections.opsrunner.runbook.plugins.module_utils.managed_files import FileError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+import ansible_collections.opsrunner.runbook.plugins.module_utils._core.compile_once  # noqa: F401  # pylint: disable=unused-import
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files.managed import FileError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._provision.logrotate import apply as logrotate_run
+from ansible_collections.opsrunner.runbook.plugins.module_utils._provision.logrotate import policy as logrotate_policy
 
 
 def main() -> None:

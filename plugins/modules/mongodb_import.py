@@ -121,9 +121,9 @@ imports:
 
 from ansible.module_utils.basic import AnsibleModule
 
-import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
-from ansible_collections.opsrunner.runbook.plugins.module_utils import mongo_import
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+import ansible_collections.opsrunner.runbook.plugins.module_utils._core.compile_once  # noqa: F401  # pylint: disable=unused-import
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mongodb import imports as mongo_import
 
 
 def main() -> None:

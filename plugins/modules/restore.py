@@ -126,9 +126,11 @@ plan:
 
 from ansible.module_utils.basic import AnsibleModule
 
-import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_spec, restore_plan, restore_run
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+import ansible_collections.opsrunner.runbook.plugins.module_utils._core.compile_once  # noqa: F401  # pylint: disable=unused-import
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import spec as backup_spec
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import plan as restore_plan
+from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import run as restore_run
 
 
 def main() -> None:

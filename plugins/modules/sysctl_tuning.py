@@ -126,11 +126,11 @@ findings:
 
 from ansible.module_utils.basic import AnsibleModule
 
-import ansible_collections.opsrunner.runbook.plugins.module_utils.compile_once  # noqa: F401  # pylint: disable=unused-import
-from ansible_collections.opsrunner.runbook.plugins.module_utils import sysctl_settings
-from ansible_collections.opsrunner.runbook.plugins.module_utils.managed_files import FileError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.sysctl_profiles import PROFILES
+import ansible_collections.opsrunner.runbook.plugins.module_utils._core.compile_once  # noqa: F401  # pylint: disable=unused-import
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files.managed import FileError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._provision import sysctl as sysctl_settings
+from ansible_collections.opsrunner.runbook.plugins.module_utils._provision.sysctl_profiles import PROFILES
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import findings as contract
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core import findings as contract
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue, runs, secrets
 
 

@@ -10,8 +10,8 @@ import functools
 import zoneinfo
 from typing import Any
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_options
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import options as log_options
 
 #: Times before this year are not converted by name.
 FIRST_YEAR = 2000
@@ -30,7 +30,7 @@ def table(name: str, last_year: int) -> list[list[int]]:
     try:
         zone = zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        from ansible_collections.opsrunner.runbook.plugins.module_utils.options import nearest
+        from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import nearest
 
         near = nearest(name, zoneinfo.available_timezones())
         raise OptionError("zone", f"the time zone {name!r} is not known", near) from None

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import parse_range
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.thresholds import parse_range
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils.report_model import Point
 
 WIDTH, HEIGHT = 600, 100

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import STATUSES
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.thresholds import parse_range
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import STATUSES
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.thresholds import parse_range
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue, run_diff, runs
 
 #: A status is told by sign and word, never by colour alone.

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import STATUSES
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import STATUSES
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import runs
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils.report_model import clean
 

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import message
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import message
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import (
     report_html,
     report_json,

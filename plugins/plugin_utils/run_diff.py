@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import STATUSES, Finding
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import STATUSES, Finding
 
 #: What became of a check between two runs, the most urgent first.
 CHANGES = ("new", "worse", "still", "better", "gone", "solved", "moved", "added")

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import STATUSES, Message, message, worst
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import STATUSES, Message, message, worst
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import runs as run_records
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils.report_model import seconds_of

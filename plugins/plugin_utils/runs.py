@@ -31,7 +31,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import STATUSES, Finding, Message, finding, message, utc_now, worst
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import (
+    STATUSES,
+    Finding,
+    Message,
+    finding,
+    message,
+    utc_now,
+    worst,
+)
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
 
 SCHEMA = 1

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError, nearest, unknown_name
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError, nearest, unknown_name
 
 PREFIX = "runbook_"
 _COLLECTION = "ansible_collections.opsrunner.runbook.plugins"

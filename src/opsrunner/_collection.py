@@ -19,19 +19,18 @@ from typing import TYPE_CHECKING, Any
 from opsrunner.errors import RefusalError
 
 if TYPE_CHECKING:
-    from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-        backup_ledger,
-        backup_make,
-        backup_manifest,
-        backup_options,
-        backup_sets,
-        backup_verify,
-        findings,
-        managed_files,
-        options,
-        restore_drill,
-        schedule_jobs,
-    )
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import make as backup_make
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import manifest as backup_manifest
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import sets as backup_sets
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.verify import run as backup_verify
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._core import findings, options
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import artifact as backup_artifact
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import set_names
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._files import managed as managed_files
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._provision.schedule import jobs as schedule_jobs
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import drill as restore_drill
     from ansible_collections.opsrunner.runbook.plugins.plugin_utils import (
         catalogue,
         report_html,
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "backup_artifact",
     "backup_ledger",
     "backup_make",
     "backup_manifest",
@@ -72,24 +72,28 @@ __all__ = [
     "runs",
     "schedule_jobs",
     "secrets",
+    "set_names",
     "variables",
 ]
 
 NAME = "opsrunner.runbook"
 _PACKAGE = "ansible_collections.opsrunner.runbook"
-_MODULE_UTILS = (
-    "backup_ledger",
-    "backup_make",
-    "backup_manifest",
-    "backup_options",
-    "backup_sets",
-    "backup_verify",
-    "findings",
-    "managed_files",
-    "options",
-    "restore_drill",
-    "schedule_jobs",
-)
+#: Names of the command's that lie in rooms of ``module_utils``; all others are files of ``plugin_utils``.
+_ROOMS = {
+    "backup_artifact": "_engine.artifact",
+    "backup_ledger": "_backup.ledger",
+    "backup_make": "_backup.make",
+    "backup_manifest": "_backup.manifest",
+    "backup_options": "_backup.options_with_engines",
+    "backup_sets": "_backup.sets",
+    "backup_verify": "_backup.verify.run",
+    "findings": "_core.findings",
+    "managed_files": "_files.managed",
+    "options": "_core.options",
+    "restore_drill": "_restore.drill",
+    "set_names": "_engine.set_names",
+    "schedule_jobs": "_provision.schedule.jobs",
+}
 
 
 class CollectionMissingError(RefusalError):
@@ -184,7 +188,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(name)
     root()
-    floor = "module_utils" if name in _MODULE_UTILS else "plugin_utils"
-    module = importlib.import_module(f"{_PACKAGE}.plugins.{floor}.{name}")
+    place = f"module_utils.{_ROOMS[name]}" if name in _ROOMS else f"plugin_utils.{name}"
+    module = importlib.import_module(f"{_PACKAGE}.plugins.{place}")
     globals()[name] = module
     return module

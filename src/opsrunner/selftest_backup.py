@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from opsrunner._collection import backup_make, backup_manifest, backup_options, backup_sets, backup_verify
+from opsrunner._collection import backup_make, backup_manifest, backup_options, backup_verify, set_names
 from opsrunner.errors import EXIT_INVALID, RefusalError
 
 #: The oldest set of a backup is so old; the ones after it are made a day apart.
@@ -216,7 +216,7 @@ def _same_size(numbers: random.Random, root: Path, name: str) -> bool:
 
 
 def _others(root: Path, name: str) -> list[str]:
-    return sorted(one.name for one in root.iterdir() if backup_sets.name_time(one.name) is not None and one.name != name)
+    return sorted(one.name for one in root.iterdir() if set_names.name_time(one.name) is not None and one.name != name)
 
 
 def _older_artifact(numbers: random.Random, root: Path, name: str) -> bool:

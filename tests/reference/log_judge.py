@@ -10,7 +10,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_formats, log_options, log_run, log_signatures, log_sketch
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import formats as log_formats
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import options as log_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import signatures as log_signatures
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import sketch as log_sketch
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import work as log_run
 
 from . import log_reference
 

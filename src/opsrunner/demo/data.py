@@ -17,7 +17,7 @@ import tarfile
 import time
 from pathlib import Path
 
-from opsrunner._collection import backup_manifest
+from opsrunner._collection import backup_artifact, backup_manifest, set_names
 
 _HOUR = 3600.0
 _DAY = 24 * _HOUR
@@ -160,7 +160,7 @@ def _make_sets(root: Path, database: Path, now: float) -> None:
     """Good sets with manifests: three nights, the last one a few hours ago."""
     for age in (51 * _HOUR, 27 * _HOUR, 3 * _HOUR):
         start = now - age
-        folder = root / _utc(start, backup_manifest.NAME_FORMAT)
+        folder = root / _utc(start, set_names.NAME_FORMAT)
         folder.mkdir()
         artifact = folder / "shop.db"
         source, copy = sqlite3.connect(database), sqlite3.connect(artifact)
@@ -170,7 +170,7 @@ def _make_sets(root: Path, database: Path, now: float) -> None:
             source.close()
             copy.close()
         content = artifact.read_bytes()
-        made = backup_manifest.Artifact(
+        made = backup_artifact.Artifact(
             engine="sqlite",
             file=artifact.name,
             size=len(content),

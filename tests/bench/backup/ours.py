@@ -11,12 +11,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "collections"))
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (  # noqa: E402
-    backup_ledger,
-    backup_make,
-    backup_sets,
-    backup_verify_set,
-)
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger  # noqa: E402
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import make as backup_make  # noqa: E402
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import sets as backup_sets  # noqa: E402
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.verify import climb as backup_verify_set  # noqa: E402
 
 
 def main() -> int:

@@ -33,7 +33,7 @@ DAY = 1767225600.0
 OURS = """
 import json, resource, sys, time
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_main
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import stats as log_main
 job = json.load(sys.stdin)
 started = time.perf_counter()
 result = log_main.log_stats(job, 1767400000.0)
@@ -94,7 +94,9 @@ for query in (
 MERGE = """
 import json, random, sys, time
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_options, log_summary, log_tally
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import options as log_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import summary as log_summary
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import tally as log_tally
 r = random.Random(1)
 spec = log_options.parse_logs([{"name": "app", "paths": ["/x"], "format": "json", "fields": ["f%d" % n for n in range(5)]}], 0.0, {})[0]
 hosts = []

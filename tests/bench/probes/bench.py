@@ -31,7 +31,8 @@ PROBE = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
 import ansible.module_utils.basic
-from ansible_collections.opsrunner.runbook.plugins.module_utils import probe, probe_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe import run as probe
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe import options as probe_options
 job = json.load(sys.stdin)
 used, started = time.process_time(), time.perf_counter()
 findings, results = probe.run_probes(probe_options.read_probes(job))

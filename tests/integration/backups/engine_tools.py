@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Engine, Stored, Work
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Limits
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import Engine, Stored, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import Limits
 
 QUICK = Limits(nice=0, io_class=None)
 

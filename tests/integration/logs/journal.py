@@ -19,7 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "collections"))
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_main  # noqa: E402
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import stats as log_main  # noqa: E402
 
 SOCKET = Path("/run/systemd/journal/socket")
 UNIT = "shop.service"

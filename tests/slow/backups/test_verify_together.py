@@ -29,7 +29,9 @@ def _judge(options, drill: bool, end: float) -> list[str]:
 
 
 def test_who_verifies_and_who_makes_and_removes_do_not_hinder_each_other(tmp_path):
-    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_prune  # found when the command's own parts are
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import (
+        prune as backup_prune,  # found when the command's own parts are
+    )
 
     backup = selftest_backup.make_backup(tmp_path / "made", random.Random(1), count=4)
     options = {**backup.options, "keep": {"last": 3}}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
 from opsrunner import runbooks, schedule, systems
 
 README = Path(__file__).resolve().parents[3] / "roles/backup/README.md"

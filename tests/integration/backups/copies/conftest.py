@@ -17,8 +17,8 @@ import pytest
 from far_ends import STARTED, make_set
 from programs import free_port, needs, wait_for
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_options
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.options_with_engines import Backup
 
 
 @pytest.fixture

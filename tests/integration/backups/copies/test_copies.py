@@ -21,18 +21,16 @@ import pytest
 from far_ends import STARTED, make_set
 from programs import needs
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    backup_copy,
-    backup_copy_prune,
-    backup_ledger,
-    backup_sets,
-    copy_restic,
-    copy_rsync,
-    copy_s3,
-    copy_stores,
-)
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
-from ansible_collections.opsrunner.runbook.plugins.module_utils.copy_base import CopyError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import sets as backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.copy import prune as backup_copy_prune
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.copy import restic as copy_restic
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.copy import rsync as copy_rsync
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.copy import run as backup_copy
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.copy import s3 as copy_s3
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.copy import stores as copy_stores
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.copy.store import CopyError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.options_with_engines import Backup
 from ansible_collections.opsrunner.runbook.plugins.modules.backup_copy import s3_client
 
 KINDS = ("rsync", "s3", "restic")
@@ -268,7 +266,9 @@ def test_an_upload_that_was_cut_goes_on_with_the_parts_that_are_there(far, root,
 
 SENDING = """
 import json, sys
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_copy, backup_options, copy_stores
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.copy import run as backup_copy
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.copy import stores as copy_stores
 backups = backup_options.parse(json.loads(sys.argv[1]))
 backup_copy.send(backups, copy_stores.store_of(None, ""))
 """

@@ -20,17 +20,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    backup_engines,
-    backup_ledger,
-    backup_make,
-    backup_options,
-    backup_plan,
-    backup_sets,
-)
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Dump, Engine, Told, Work
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Limits, command
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import make as backup_make
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import plan as backup_plan
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import sets as backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.options_with_engines import Backup
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import registry as backup_engines
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import Dump, Engine, Told, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import Limits, command
 
 NOW = 1_800_000_000.0
 DAY = 86400.0

@@ -14,8 +14,11 @@ import pytest
 from plain import DAY, NOW, backup, data, make, names, real_backup, sound
 from programs import small_disk
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_ledger, backup_prune, backup_sets
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Rung
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import prune as backup_prune
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import sets as backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.manifest import Rung
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import set_names
 
 PAGE = 4096
 
@@ -109,6 +112,6 @@ def test_pruning_on_a_full_disk_wins_space(disk: Path, tmp_path: Path) -> None:
         options = backup_prune.parse({"backups": [{"name": "app", "root": str(root), "keep": {"last": 1}}], "confirm": ["backup_prune"]})
         pruned = backup_prune.run(options, clock=lambda: NOW + 4 * DAY)[0]
         assert pruned.found["status"] == "ok", pruned.found
-        assert sound(root) == names(root) == [backup_sets.set_name(NOW + 3 * DAY)]
+        assert sound(root) == names(root) == [set_names.set_name(NOW + 3 * DAY)]
         assert [line["what"] for line in backup_ledger.read(str(root)).entries] == ["made"] * 4 + ["pruned"] * 3
         _empty(disk)

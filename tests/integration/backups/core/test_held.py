@@ -21,14 +21,12 @@ from typing import Any
 import pytest
 from plain import NOW, data, ended, forked, make, names, sound
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    backup_ledger,
-    backup_looks,
-    backup_make,
-    backup_options,
-    backup_status,
-)
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_options import Backup
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import make as backup_make
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options as backup_looks
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.options_with_engines import Backup
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.status import run as backup_status
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
 
 

@@ -20,8 +20,12 @@ from pathlib import Path
 import pytest
 from plain import DAY, NOW, PlainEngine, backup, data, die_at, ended, forked, holds_the_data, make, names, real_backup, sound
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_ledger, backup_make, backup_prune, backup_sets
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Rung
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import make as backup_make
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import prune as backup_prune
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import sets as backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.manifest import Rung
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import set_names
 
 #: Random moments of each; more in the slow tests.
 MOMENTS = int(os.environ.get("OPSRUNNER_KILLS", "50"))
@@ -79,14 +83,14 @@ def _after_making(root: Path, before: list[str], original: Path) -> None:
 def _after_pruning(root: Path) -> None:
     """What must hold after a run that prunes was killed, and after the next one."""
     there = sound(root)
-    kept = {backup_sets.set_name(NOW + day * DAY) for day in (5, 4, 2)}
+    kept = {set_names.set_name(NOW + day * DAY) for day in (5, 4, 2)}
     assert kept <= set(there)
     assert not [name for name in names(root) if not name.endswith(".removing") and name not in there]
     pruned = _prune(root)
     assert pruned.found["status"] == "ok", pruned.found
     assert set(names(root)) == set(sound(root)) == kept
     lines = [line["set"] for line in backup_ledger.read(str(root)).entries if line["what"] == "pruned"]
-    assert sorted(set(lines)) == [backup_sets.set_name(NOW + day * DAY) for day in (0, 1, 3)]
+    assert sorted(set(lines)) == [set_names.set_name(NOW + day * DAY) for day in (0, 1, 3)]
 
 
 def _prune(root: Path) -> backup_prune.Pruned:
@@ -140,7 +144,7 @@ def test_making_killed_instead_of_each_step(tmp_path: Path, one_set: Path, origi
             break
         _after_making(root, before, original)
     assert (5 if by_half else 30) < number < FAR, "the run was not stopped at its steps"
-    assert sound(root) == [backup_sets.set_name(NOW + 500), *before]
+    assert sound(root) == [set_names.set_name(NOW + 500), *before]
 
 
 def test_pruning_killed_at_random_moments(tmp_path: Path, six_sets: Path) -> None:

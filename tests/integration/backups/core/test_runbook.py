@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 from plain import names, sound
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_make, backup_options, backup_sets
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Rung
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import make as backup_make
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import sets as backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.manifest import Rung
 
 ROOT = Path(__file__).resolve().parents[4]
 SECRET = "hunter2-very-secret"

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from plain import NOW, PlainEngine, backup, data, ended, forked, make, names, sound
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_ledger, backup_make, backup_plan
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import make as backup_make
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import plan as backup_plan
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
 
 
@@ -90,7 +92,7 @@ class _ServedEngine(PlainEngine):
         """The tap keeps the end."""
         import contextlib
 
-        from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError
+        from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError
 
         tail = bytearray()
 

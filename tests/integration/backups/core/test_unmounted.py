@@ -13,7 +13,7 @@ import pytest
 from plain import NOW, backup, data, make, names, sound
 from programs import small_disk
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_disk
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import mounts as host_mounts
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
 
 
@@ -35,8 +35,8 @@ def test_sets_go_to_the_disk_or_nowhere(tmp_path: Path, image: Path) -> None:
     what = backup(point / "root", data(tmp_path / "data", 300))._replace(mount_point=str(point))
     _mount(image, point)
     try:
-        assert backup_disk.is_mounted(str(point))
-        assert not backup_disk.is_mounted(str(point / "root"))
+        assert host_mounts.is_mounted(str(point))
+        assert not host_mounts.is_mounted(str(point / "root"))
         first = make(what, NOW)
         assert first.found["status"] == "ok", first.found
     finally:
@@ -62,10 +62,10 @@ def test_a_mount_that_another_one_hides_is_none(tmp_path: Path, image: Path) -> 
     (other / "disk").mkdir(parents=True)
     _mount(image, above / "disk")
     try:
-        assert backup_disk.is_mounted(str(above / "disk"))
+        assert host_mounts.is_mounted(str(above / "disk"))
         _mount(other, above)
         try:
-            assert not backup_disk.is_mounted(str(above / "disk"))
+            assert not host_mounts.is_mounted(str(above / "disk"))
         finally:
             subprocess.run(["umount", above], check=True)
     finally:

@@ -15,11 +15,11 @@ import file_trees as trees
 import pytest
 from engine_tools import Bench
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Work
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Command, Limits, Place, Started
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files import ConfigEngine, FilesEngine
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_sqlite import SqliteEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError, Request, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files.engine import ConfigEngine, FilesEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite.engine import SqliteEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, Command, Limits, Place, Started
 
 #: A memory file system that only the namespace of this process has; it is gone with the process.
 KEEPER = """

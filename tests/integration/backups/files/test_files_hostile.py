@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from engine_tools import Bench
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Stored
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import StreamError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files import FilesEngine
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files_listing import Listing, listing_command
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError, Request, Stored
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files.engine import FilesEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files.listing import Listing, listing_command
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.stream import StreamError
 
 
 def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int = 0o644, data: bytes = b"") -> tuple[tarfile.TarInfo, bytes]:

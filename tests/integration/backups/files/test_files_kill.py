@@ -15,8 +15,8 @@ import file_trees as trees
 import pytest
 from engine_tools import Bench, killed
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Restorer
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files import FilesEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError, Request, Restorer
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files.engine import FilesEngine
 
 
 class Case:
@@ -275,7 +275,9 @@ def test_disk_full_at_stage(tmp_path: Path) -> None:
                 restorer.stage()
         assert caught.value.code == "space"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files._check_space", lambda _needs: None)
+            patch.setattr(
+                "ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files.engine._check_space", lambda _needs: None
+            )
             with bench.engine.restorer({}, artifact, stored, Request("r"), bench.work()) as restorer, pytest.raises(EngineError) as caught:
                 restorer.stage()
         assert caught.value.code == "space", str(caught.value)

@@ -16,10 +16,10 @@ import file_trees as trees
 import pytest
 from engine_tools import Bench
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import StreamError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files import ConfigEngine, FilesEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError, Request
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files.engine import ConfigEngine, FilesEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.stream import StreamError
 
 
 @pytest.fixture

@@ -11,8 +11,10 @@ import os
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import bson, mongo_client, mongo_import
-from ansible_collections.opsrunner.runbook.plugins.module_utils.mongo_client import Address, Client, MongoError, connected
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mongodb import bson
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mongodb import client as mongo_client
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mongodb import imports as mongo_import
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mongodb.client import Address, Client, MongoError, connected
 
 
 @pytest.fixture

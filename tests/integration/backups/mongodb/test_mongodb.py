@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream, bson, engine_mongodb
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Stored, Work
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import StreamError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mongodb import MongodbEngine
-from ansible_collections.opsrunner.runbook.plugins.module_utils.mongo_client import Address, Client, MongoError, connected
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError, Request, Stored, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mongodb import bson
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mongodb import engine as engine_mongodb
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mongodb.client import Address, Client, MongoError, connected
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mongodb.engine import MongodbEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.stream import StreamError
 
 ENGINE = MongodbEngine()
 PASSWORD = "sEcr3t: 'w0rd'"

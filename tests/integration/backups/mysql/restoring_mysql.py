@@ -15,8 +15,8 @@ runpy.run_path(str(HERE.parent / "conftest.py"))  # the paths
 sys.path[:0] = [str(HERE)]
 from my_servers import Made, restore  # noqa: E402
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Stored  # noqa: E402
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact  # noqa: E402
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact  # noqa: E402
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import Stored  # noqa: E402
 
 told = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
 made = Made(Artifact(**told["artifact"]), Stored(told["path"]), told["spec"])

@@ -24,10 +24,10 @@ from certificates import make_certificates
 from my_servers import HERE, PASSWORD, Server, make_set, restore
 from programs import leave_out
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream as stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Stored, Work
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql import MysqlEngine
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_client import Client, Session
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError, Stored, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mysql.client import Client, Session
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mysql.engine import MysqlEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream
 
 ENGINE = MysqlEngine()
 ODD = "Größe; DROP TABLE x; -- 'q' \"d\" `b`"

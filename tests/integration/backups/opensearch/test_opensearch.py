@@ -11,15 +11,13 @@ import tarfile
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    backup_stream,
-    engine_opensearch,
-    opensearch_client,
-    opensearch_snapshots,
-)
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Stored, Work
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_opensearch import Client, OpensearchEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError, Request, Stored, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.opensearch import client as opensearch_client
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.opensearch import engine as engine_opensearch
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.opensearch import snapshots as opensearch_snapshots
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.opensearch.engine import Client, OpensearchEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
 
 ENGINE = OpensearchEngine()
 #: Each step takes seconds: only every third is tried, OPENSEARCH_STRIDE=1 tries all.

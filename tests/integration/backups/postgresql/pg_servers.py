@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream as stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Request, Stored, Work
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql import PostgresqlEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import Request, Stored, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.postgresql.engine import PostgresqlEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream
 
 HERE = Path(__file__).parent
 PASSWORD = "correct horse 'battery' \\staple"

@@ -24,10 +24,10 @@ from certificates import make_certificates
 from pg_servers import HERE, PASSWORD, Server, make_set, restore
 from programs import leave_out
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream as stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils import engine_postgresql_scratch
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Stored, Work
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql import PostgresqlEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError, Stored, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.postgresql import scratch as engine_postgresql_scratch
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.postgresql.engine import PostgresqlEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream
 
 ENGINE = PostgresqlEngine()
 

@@ -9,7 +9,7 @@ import json
 import subprocess
 import time
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.redis_client import Address, Client, RedisError, connected
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.redis.client import Address, Client, RedisError, connected
 
 PASSWORD = "sEcr3t w0rd"
 WORDS = ("save", "replicaof")

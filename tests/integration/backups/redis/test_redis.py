@@ -20,20 +20,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from servers import PASSWORD, fill
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    backup_stream,
-    crc64,
-    engine_redis,
-    redis_client,
-    restore_journal,
-    restore_steps,
-)
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Restorer, Stored, Work, own_ident
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Place
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import StreamError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_redis import RedisEngine
-from ansible_collections.opsrunner.runbook.plugins.module_utils.runtimes import Runtime, ServiceError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import journal as restore_journal
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import crc64
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError, Request, Restorer, Stored, Work, own_ident
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.redis import client as redis_client
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.redis import engine as engine_redis
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.redis.engine import RedisEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, Place
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.stream import StreamError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import steps as restore_steps
+from ansible_collections.opsrunner.runbook.plugins.module_utils._runtime.base import Runtime, ServiceError
 
 ENGINE = RedisEngine()
 

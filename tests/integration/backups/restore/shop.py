@@ -19,15 +19,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    backup_engines,
-    backup_make,
-    restore_journal,
-    restore_plan,
-    restore_run,
-)
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import finding, message
-from ansible_collections.opsrunner.runbook.plugins.module_utils.runtimes import Runtime, ServiceError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import journal as restore_journal
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import make as backup_make
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import finding, message
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import registry as backup_engines
+from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import plan as restore_plan
+from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import run as restore_run
+from ansible_collections.opsrunner.runbook.plugins.module_utils._runtime.base import Runtime, ServiceError
 
 SERVICES = ("web", "worker", "mailer")
 #: Of the services the ones that are up; one is down and has to stay so.

@@ -11,16 +11,14 @@ import signal
 import pytest
 from shop import SERVICES, UP
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    backup_engines,
-    backup_ledger,
-    backup_sets,
-    restore_journal,
-    restore_plan,
-    restore_run,
-)
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files import FilesEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import journal as restore_journal
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import sets as backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import registry as backup_engines
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files.engine import FilesEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import plan as restore_plan
+from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import run as restore_run
 
 PROBE = {"health": [{"name": "shop", "type": "http", "url": "http://127.0.0.1:9/"}]}
 
@@ -454,7 +452,7 @@ def test_a_set_with_a_path_that_leads_out_is_refused_before_anything_is_touched(
     import subprocess
     import tarfile
 
-    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import manifest as backup_manifest
 
     before = shop.state()
     (one,) = backup_sets.listed(str(shop.root))
@@ -571,7 +569,8 @@ def test_undo_with_other_options_is_refused(shop):
     state = shop.journal()
     options = shop.options(action="undo")
     options["backups"][0]["artifacts"][0]["paths"] = [str(shop.live / "data" / "inner")]
-    from ansible_collections.opsrunner.runbook.plugins.module_utils import restore_plan, restore_run
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import plan as restore_plan
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import run as restore_run
 
     outcome = restore_run.run(restore_plan.parse(options), False, shop.means())
     assert told(outcome)[1] == "backup.restore.refused" and "options of data" in outcome.failed

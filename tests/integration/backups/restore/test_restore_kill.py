@@ -15,9 +15,10 @@ import pytest
 from shop import UP, child, killed
 from test_restore import PROBE, STEPS, told
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_engines, backup_stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import command
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files import FilesEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import registry as backup_engines
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files.engine import FilesEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import command
 
 #: Random moments for undo and for resume each; more in the slow tests.
 MOMENTS = int(os.environ.get("OPSRUNNER_KILLS", "25"))

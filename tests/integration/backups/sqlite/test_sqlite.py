@@ -20,10 +20,10 @@ from pathlib import Path
 import pytest
 from engine_tools import Bench, killed
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import engine_sqlite
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Restorer
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import StreamError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_sqlite import SqliteEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError, Request, Restorer
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite import engine as engine_sqlite
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite.engine import SqliteEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.stream import StreamError
 
 SCHEMA = """
 CREATE TABLE plain (a, b);
@@ -499,7 +499,7 @@ def test_what_is_no_database(bench: Bench, tmp_path: Path, make: object, code: s
 
 
 def test_locked_database_is_told(bench: Bench, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ansible_collections.opsrunner.runbook.plugins.module_utils.engine_sqlite._WAIT", 0.1)
+    monkeypatch.setattr("ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite.engine._WAIT", 0.1)
     owner = sqlite3.connect(path, isolation_level=None)
     owner.execute("PRAGMA locking_mode = EXCLUSIVE")
     owner.execute("BEGIN EXCLUSIVE")

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.opsrunner.runbook.plugins.action import health_probe
-from ansible_collections.opsrunner.runbook.plugins.module_utils import probe_jmespath
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import read_probes
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe import jmespath_bundle as probe_jmespath
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.options import read_probes
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import runs
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -32,7 +32,7 @@ def test_an_expression_that_does_not_compile_is_refused_with_its_path():
 
 def test_jmespath_is_imported_from_what_was_sent_where_there_is_none():
     code = "import sys; sys.path.insert(0, %r)\n" % str(ROOT / "collections")
-    code += "from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_jmespath import searcher\n"
+    code += "from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.jmespath_bundle import searcher\n"
     code += "search = searcher(sys.stdin.read())\nassert 'jmespath' not in sys.modules\n"
     code += "print(search('length(a[?b > `1`])', {'a': [{'b': 1}, {'b': 2}, {'b': 3}]}), sys.modules['jmespath'].__spec__.origin)\n"
     # Without site-packages there is no jmespath but the one that is sent.

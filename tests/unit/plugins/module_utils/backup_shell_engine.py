@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_options, backup_plan
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Dump, Engine, EngineError, Told
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Limits, command
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import plan as backup_plan
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import Dump, Engine, EngineError, Told
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import Limits, command
 
 
 class ShellEngine(Engine):

@@ -15,8 +15,8 @@ import ssl
 import subprocess
 import threading
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe import run_probes
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import read_probes
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.options import read_probes
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.run import run_probes
 
 
 class Server:

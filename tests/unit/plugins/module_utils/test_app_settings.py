@@ -17,9 +17,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import managed_files, settings_files, settings_run
-from ansible_collections.opsrunner.runbook.plugins.module_utils.managed_files import FileError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files import managed as managed_files
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files.managed import FileError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._provision.app_settings import apply as settings_run
+from ansible_collections.opsrunner.runbook.plugins.module_utils._provision.app_settings import files as settings_files
 
 GIB = 1024**3
 ITEM = {"name": "app", "path": "/etc/app/app.env", "values": {"A": 1}}

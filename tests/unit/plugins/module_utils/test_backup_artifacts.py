@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_artifacts
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import artifacts as backup_artifacts
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
 
 
 def _read(paths, exclude, engine="files"):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_copy_options
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.copy import options as backup_copy_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
 
 BACKUPS = [
     {"name": "shop", "root": "/backup/shop", "copies": [{"name": "vault", "kind": "rsync", "host": "vault", "path": "/srv/vault"}]},

@@ -10,28 +10,27 @@ import os
 import pytest
 from backup_shell_engine import backup, engines, told
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    backup_disk,
-    backup_looks,
-    backup_make,
-    backup_prune,
-    backup_status,
-    host_space,
-)
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets import BackupError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import disk as backup_disk
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import make as backup_make
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options as backup_looks
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import prune as backup_prune
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.sets import BackupError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.status import run as backup_status
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import mounts as host_mounts
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import space as host_space
 
 NOW = 1_800_000_000.0
 
 
 def test_what_is_mounted_is_told_from_a_folder(tmp_path):
     """The kernel's own file systems are there everywhere."""
-    assert backup_disk.is_mounted("/proc")
-    assert not backup_disk.is_mounted("/proc/self")
-    assert not backup_disk.is_mounted(str(tmp_path / "missing"))
+    assert host_mounts.is_mounted("/proc")
+    assert not host_mounts.is_mounted("/proc/self")
+    assert not host_mounts.is_mounted(str(tmp_path / "missing"))
     (tmp_path / "file").write_text("")
-    assert not backup_disk.is_mounted(str(tmp_path / "file"))
+    assert not host_mounts.is_mounted(str(tmp_path / "file"))
     (tmp_path / "link").symlink_to("/proc")
-    assert not backup_disk.is_mounted(str(tmp_path / "link"))
+    assert not host_mounts.is_mounted(str(tmp_path / "link"))
 
 
 def test_a_backup_without_a_disk_of_its_own_is_not_held_up(tmp_path):

@@ -15,8 +15,8 @@ from backup_shell_engine import exit_status
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_ledger
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets import BackupError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.sets import BackupError
 
 NOW = 1_800_000_000.0
 #: Each line is synced; hundreds of examples need not wait for a disk.

@@ -20,18 +20,18 @@ from backup_shell_engine import backup, engines, exit_status, told
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    backup_ledger,
-    backup_make,
-    backup_manifest,
-    backup_options,
-    backup_sets,
-    backup_stream,
-    restore_journal,
-)
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Told
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import Limits
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import journal as restore_journal
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import make as backup_make
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import manifest as backup_manifest
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import sets as backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import set_names
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import Told
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files import tree
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import Limits
 
 NOW = 1_800_000_000.25
 NAME = "20270115T080000Z"
@@ -329,14 +329,14 @@ def test_a_partial_that_cannot_be_removed_keeps_no_set_from_being_made(tmp_path,
     """It is told each time."""
     partial = tmp_path / "20260101T000000Z.partial"
     partial.mkdir()
-    real = backup_sets.remove_tree
+    real = tree.remove_tree
 
     def remove(folder, name):
         if name == partial.name:
             raise OSError(1, "Operation not permitted")
         return real(folder, name)
 
-    monkeypatch.setattr(backup_sets, "remove_tree", remove)
+    monkeypatch.setattr(tree, "remove_tree", remove)
     made = _one(backup(tmp_path))
     assert made.found["status"] == "ok", told(made.found)
     assert made.found["evidence"]["backup_notes"] == ["%s could not be removed: [Errno 1] Operation not permitted" % partial.name]
@@ -349,10 +349,10 @@ def test_a_set_that_was_not_written_down_is(tmp_path):
         _one(backup(tmp_path), at=at)
     (tmp_path / "ledger.jsonl").unlink()
     (tmp_path / ".ledger.head").unlink()
-    (tmp_path / backup_sets.set_name(NOW - 100) / "db.dump.zst").unlink()
+    (tmp_path / set_names.set_name(NOW - 100) / "db.dump.zst").unlink()
     _one(backup(tmp_path))
     lines = backup_ledger.read(str(tmp_path)).entries
-    assert [(line["set"], line.get("late")) for line in lines] == [(backup_sets.set_name(NOW - 200), True), (NAME, None)]
+    assert [(line["set"], line.get("late")) for line in lines] == [(set_names.set_name(NOW - 200), True), (NAME, None)]
 
 
 def test_a_broken_ledger_is_told(tmp_path):
@@ -371,11 +371,11 @@ def test_a_broken_ledger_is_told(tmp_path):
 @given(st.lists(st.integers(0, 4_000_000_000), max_size=5), st.sampled_from(["", ".partial", ".removing"]), st.floats(0, 4_000_000_000))
 def test_a_new_name_sorts_after_all_that_are_there(times, ending, now):
     """Whatever the clock says; and it is the clock's where that is possible."""
-    names = [backup_sets.set_name(at) + ending for at in times]
+    names = [set_names.set_name(at) + ending for at in times]
     name, late = backup_make.next_name([*names, "lost+found", "2999"], now)
     assert all(name > other for other in names)
     at = max([int(now), *(other + 1 for other in times)])
-    assert backup_sets.name_time(name) == at
+    assert set_names.name_time(name) == at
     assert late == max(0.0, at - now)
 
 
@@ -474,7 +474,7 @@ def test_a_file_larger_than_allowed_leaves_nothing(tmp_path):
         finally:
             os._exit(status)
     assert exit_status(child) == 0
-    assert _names(tmp_path) == [backup_sets.set_name(NOW - 100)]
+    assert _names(tmp_path) == [set_names.set_name(NOW - 100)]
     assert _one(backup(tmp_path)).set == NAME
 
 

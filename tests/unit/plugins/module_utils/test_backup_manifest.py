@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import manifest as backup_manifest
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core import times
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
 
 TIMES = st.integers(0, 4_000_000_000).map(float)
 WORDS = st.text(min_size=1, max_size=20)
 ARTIFACTS = st.builds(
-    backup_manifest.Artifact,
+    Artifact,
     engine=WORDS,
     file=WORDS,
     size=st.integers(0, 2**60),
@@ -141,7 +143,7 @@ def test_rungs_are_read_the_highest_first():
     rungs = [{"rung": 2, "at": "2026-01-31T03:00:00Z"}, {"rung": 5, "at": "2026-01-31T04:00:00Z"}]
     told = backup_manifest.parse_verified(json.dumps({"schema": 1, "rungs": rungs}).encode())
     assert [rung.rung for rung in told] == [5, 2]
-    assert backup_manifest.format_time(told[0].at) == "2026-01-31T04:00:00Z"
+    assert times.format_time(told[0].at) == "2026-01-31T04:00:00Z"
 
 
 @pytest.mark.parametrize("rung", [{"rung": 6, "at": "2026-01-31T03:00:00Z"}, {"rung": True}, {"rung": 3}, 3])

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_ledger, backup_options, backup_outlook
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_outlook import Size
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.status import outlook as backup_outlook
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.status.outlook import Size
 
 NOW = 1_800_000_000.0
 DAY = 86400.0

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_looks, backup_options, backup_plan, backup_spec, backup_stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options as backup_looks
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import plan as backup_plan
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import spec as backup_spec
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
 
 FILES = {"name": "data", "engine": "files", "paths": ["/srv/shop"]}
 RSYNC = {"name": "vault", "kind": "rsync", "host": "vault", "path": "/srv/vault"}
@@ -105,7 +109,7 @@ def test_keys_that_ansible_fills_with_none_are_as_if_not_said():
 def test_the_argument_spec_has_every_key_there_is():
     options = backup_spec.BACKUPS["options"]
     assert set(options) == set(backup_looks._NAMES)
-    from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_engines
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import registry as backup_engines
 
     keys = set(backup_plan.ARTIFACT).union(*(backup_engines.engine(name).readers for name in backup_engines.NAMES))
     assert set(options["artifacts"]["options"]) == keys

@@ -12,25 +12,26 @@ import signal
 import pytest
 from backup_shell_engine import exit_status, told
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    backup_ledger,
-    backup_manifest,
-    backup_prune,
-    backup_sets,
-)
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact, Manifest, Rung
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import manifest as backup_manifest
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import prune as backup_prune
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import sets as backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.manifest import Manifest, Rung
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import set_names
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files import tree
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
-NAMES = [backup_sets.set_name(NOW - day * DAY) for day in range(5)]
+NAMES = [set_names.set_name(NOW - day * DAY) for day in range(5)]
 
 
 def _make(root, name, rung=None):
     folder = root / name
     folder.mkdir(parents=True)
     (folder / "db.dump").write_bytes(b"data" * 1000)
-    at = backup_sets.name_time(name)
+    at = set_names.name_time(name)
     artifact = Artifact("sqlite", "db.dump", 4000, "0" * 64, "sqlite3", at, at)
     (folder / "manifest.json").write_text(backup_manifest.to_json(Manifest("shop", at, at, (artifact,))))
     if rung:
@@ -105,7 +106,7 @@ def test_what_is_no_set_stays(root, tmp_path):
     """Links, files, folders of other names or without a manifest, what is being written, and what lies beside the root."""
     outside = tmp_path / "outside"
     _make(tmp_path, "outside")
-    old = [backup_sets.set_name(NOW - day * DAY) for day in range(100, 105)]
+    old = [set_names.set_name(NOW - day * DAY) for day in range(100, 105)]
     (root / old[0]).symlink_to(outside)
     (root / old[1]).write_text("a file")
     (root / old[2]).mkdir()
@@ -156,7 +157,7 @@ def test_nothing_goes_while_another_run_works_there(root, lock):
 
 def test_what_a_killed_run_left_half_removed_goes(root):
     """Only when confirmed; it is written down once."""
-    name = backup_sets.set_name(NOW - 50 * DAY)
+    name = set_names.set_name(NOW - 50 * DAY)
     half = root / (name + ".removing")
     half.mkdir()
     (half / "db.dump").write_text("half")
@@ -172,14 +173,14 @@ def test_what_a_killed_run_left_half_removed_goes(root):
 
 def test_what_cannot_be_removed_is_told_and_the_others_go(root, monkeypatch):
     """A set that is another file system's, say."""
-    remove_tree = backup_sets.remove_tree
+    remove_tree = tree.remove_tree
 
     def refuse(folder, name):
         if name.startswith(NAMES[3]):
             raise OSError(18, "Invalid cross-device link")
         return remove_tree(folder, name)
 
-    monkeypatch.setattr(backup_sets, "remove_tree", refuse)
+    monkeypatch.setattr(tree, "remove_tree", refuse)
     pruned = _run(root)
     assert (pruned.found["status"], pruned.found["message"]) == ("warning", "backup.prune.partly")
     assert pruned.found["evidence"]["backup_failures"] == [NAMES[3] + ": Invalid cross-device link"]

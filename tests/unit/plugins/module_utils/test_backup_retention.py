@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_sets
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_retention import REASONS, Held, decide
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.retention import REASONS, Held, decide
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import set_names
 
 NOW = 1_800_000_000.0  # 2027-01-15 08:00 UTC, a Friday
 HOUR, DAY = 3600.0, 86400.0
@@ -20,7 +20,7 @@ RULES = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 
 
 def _held(at, **data):
-    return Held(backup_sets.set_name(at), at, **data)
+    return Held(set_names.set_name(at), at, **data)
 
 
 #: Sets of five years, some of them close together, some from later than now; damaged, proved and drilled ones among them.
@@ -104,7 +104,7 @@ def test_damaged_sets_stand_for_nothing():
 
 def test_weeks_are_those_of_iso():
     """2026-12-28 to 2027-01-03 is one week, over the end of the year."""
-    first = backup_sets.name_time("20261228T000000Z")
+    first = set_names.name_time("20261228T000000Z")
     sets = [_held(NOW, rung=3)] + [_held(first + day * DAY) for day in range(7)]
     assert _kept(sets, {"weekly": 2}) == {sets[0].name, sets[7].name}
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_scan
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.status import scan as backup_scan
 
 
 @pytest.fixture(params=["UTC", "Asia/Seoul"])

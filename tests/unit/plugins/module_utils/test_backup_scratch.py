@@ -13,8 +13,8 @@ import sys
 import pytest
 from backup_shell_engine import exit_status
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_scratch
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets import BackupError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import scratch as backup_scratch
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.sets import BackupError
 
 
 def test_a_place_is_empty_but_for_its_owner_and_gone_afterwards(tmp_path):
@@ -57,7 +57,7 @@ def test_one_that_is_being_made_is_not_taken_for_dead(tmp_path, monkeypatch):
 KILLED = """
 import subprocess, sys
 sys.path[:0] = %r
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_scratch
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import scratch as backup_scratch
 with backup_scratch.place(%r) as path:
     server = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", path + "/server"])
     worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], cwd=path)  # PostgreSQL's and Redis's rename themselves
@@ -144,14 +144,14 @@ def test_what_cannot_be_removed_is_told_and_keeps_nobody_from_work(tmp_path, mon
     old = tmp_path / (backup_scratch.PREFIX + "old")
     old.mkdir()
     os.utime(str(old), (1, 1))
-    real = backup_scratch.backup_sets.remove_tree
+    real = backup_scratch.tree.remove_tree
 
     def mounted(folder, name):
         if name == old.name:
             raise OSError(18, "another file system is mounted there", name)
         return real(folder, name)
 
-    monkeypatch.setattr(backup_scratch.backup_sets, "remove_tree", mounted)
+    monkeypatch.setattr(backup_scratch.tree, "remove_tree", mounted)
     notes = []
     with backup_scratch.place(str(tmp_path), notes.append) as path:
         assert os.path.isdir(path)

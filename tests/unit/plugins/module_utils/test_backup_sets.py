@@ -14,29 +14,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_manifest, backup_sets, cleanup
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Rung
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets import BackupError, SetFolder
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import manifest as backup_manifest
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import sets as backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.manifest import Rung
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.sets import BackupError, SetFolder
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core import times
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import set_names
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files import folders, tree
 
 
 def _make(root, name, data=b"data", rung=None):
     folder = root / name
     folder.mkdir()
     (folder / "app.tar").write_bytes(data)
-    at = backup_sets.name_time(name) or 0.0
-    artifact = backup_manifest.Artifact("files", "app.tar", len(data), hashlib.sha256(data).hexdigest(), "tar", at, at)
+    at = set_names.name_time(name) or 0.0
+    artifact = Artifact("files", "app.tar", len(data), hashlib.sha256(data).hexdigest(), "tar", at, at)
     (folder / "manifest.json").write_text(backup_manifest.to_json(backup_manifest.Manifest("shop", at, at + 5, (artifact,))))
     if rung:
-        (folder / "verified.json").write_text(
-            json.dumps({"schema": 1, "rungs": [{"rung": rung, "at": backup_manifest.format_time(at + 60)}]})
-        )
+        (folder / "verified.json").write_text(json.dumps({"schema": 1, "rungs": [{"rung": rung, "at": times.format_time(at + 60)}]}))
     return folder
 
 
 @given(st.integers(0, 4_000_000_000))
 def test_names_and_times_are_the_same(at):
     """A set's name tells its time and is made from it."""
-    assert backup_sets.name_time(backup_sets.set_name(at)) == at
+    assert set_names.name_time(set_names.set_name(at)) == at
 
 
 @pytest.mark.parametrize(
@@ -54,7 +57,7 @@ def test_names_and_times_are_the_same(at):
 )
 def test_other_names_are_none(name):
     """Only what this collection writes is the name of a set."""
-    assert backup_sets.name_time(name) is None
+    assert set_names.name_time(name) is None
 
 
 def test_sets_are_listed_newest_first_and_nothing_else_is_a_set(tmp_path):
@@ -69,7 +72,7 @@ def test_sets_are_listed_newest_first_and_nothing_else_is_a_set(tmp_path):
     assert [one.name for one in found] == ["20260201T040506Z", "20260131T040506Z", "20260129T040506Z"]
     assert [one.problem for one in found] == [None, None, None]
     assert found[0].size == 4
-    assert found[0].at == (backup_sets.name_time("20260201T040506Z") or 0) + 5
+    assert found[0].at == (set_names.name_time("20260201T040506Z") or 0) + 5
 
 
 def test_what_is_wrong_with_a_set_is_told(tmp_path):
@@ -98,7 +101,7 @@ def test_a_root_that_is_not_there_is_told(tmp_path):
 
 
 def _sets(*told):
-    return [SetFolder(name, "/b/" + name, backup_sets.name_time(name) or 0.0, None, problem, rungs, 1) for name, problem, rungs in told]
+    return [SetFolder(name, "/b/" + name, set_names.name_time(name) or 0.0, None, problem, rungs, 1) for name, problem, rungs in told]
 
 
 SETS = _sets(
@@ -254,7 +257,7 @@ def test_remove_tree_however_deep(tmp_path):
     os.close(here)
     folder = os.open(str(tmp_path), os.O_RDONLY)
     try:
-        backup_sets.remove_tree(folder, "tree")
+        tree.remove_tree(folder, "tree")
     finally:
         os.close(folder)
     assert os.listdir(str(tmp_path)) == []
@@ -265,12 +268,12 @@ def test_remove_tree_leaves_alone_what_is_mounted(tmp_path, monkeypatch):
     (tmp_path / "tree" / "inner" / "precious").touch()
     folder = os.open(str(tmp_path), os.O_RDONLY)
     try:
-        monkeypatch.setattr(cleanup, "mount_points", lambda: {str(tmp_path / "tree" / "inner")})
+        monkeypatch.setattr(folders, "mount_points", lambda: {str(tmp_path / "tree" / "inner")})
         with pytest.raises(OSError, match="is mounted there"):
-            backup_sets.remove_tree(folder, "tree")
+            tree.remove_tree(folder, "tree")
         assert (tmp_path / "tree" / "inner" / "precious").exists()
-        monkeypatch.setattr(cleanup, "mount_points", lambda: {str(tmp_path / "tree2"), str(tmp_path)})
-        backup_sets.remove_tree(folder, "tree")
+        monkeypatch.setattr(folders, "mount_points", lambda: {str(tmp_path / "tree2"), str(tmp_path)})
+        tree.remove_tree(folder, "tree")
     finally:
         os.close(folder)
 
@@ -300,7 +303,7 @@ def test_folders_deeper_than_files_can_be_open_are_removed(tmp_path):
     os.close(handle)
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
-        assert backup_sets.remove_tree(folder, "deep") >= 0
+        assert tree.remove_tree(folder, "deep") >= 0
     finally:
         os.close(folder)
     assert os.listdir(tmp_path) == ["stays"]

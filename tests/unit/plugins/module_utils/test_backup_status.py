@@ -13,14 +13,15 @@ import time
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    backup_ledger,
-    backup_manifest,
-    backup_options,
-    backup_sets,
-    backup_status,
-    host_space,
-)
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import manifest as backup_manifest
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import sets as backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.status import run as backup_status
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core import times
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import set_names
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import space as host_space
 
 NOW = 1_770_000_000.0
 HOUR = 3600.0
@@ -28,14 +29,14 @@ DAY = 24 * HOUR
 
 
 def write_set(root, at, size=1000, name=None, rungs=(), end=None):
-    folder = root / (name or time.strftime(backup_manifest.NAME_FORMAT, time.gmtime(at)))
+    folder = root / (name or time.strftime(set_names.NAME_FORMAT, time.gmtime(at)))
     folder.mkdir(parents=True)
     (folder / "app.db").write_bytes(b"x" * size)
-    artifact = backup_manifest.Artifact("sqlite", "app.db", size, "0" * 64, "sqlite3", at, at, counts={"rows": 1})
+    artifact = Artifact("sqlite", "app.db", size, "0" * 64, "sqlite3", at, at, counts={"rows": 1})
     manifest = backup_manifest.Manifest("app", at, end or at + 60, (artifact,))
     (folder / "manifest.json").write_text(backup_manifest.to_json(manifest))
     if rungs:
-        told = [{"rung": rung, "at": backup_manifest.format_time(when)} for rung, when in rungs]
+        told = [{"rung": rung, "at": times.format_time(when)} for rung, when in rungs]
         (folder / "verified.json").write_text(json.dumps({"schema": 1, "rungs": told}))
     os.utime(folder, (at + 60, at + 60))
     return folder
@@ -185,7 +186,7 @@ def test_proof(tmp_path, rungs, rung, status):
 
 
 def test_a_name_alone_does_not_make_a_set_fresh(tmp_path):
-    write_set(tmp_path, NOW - 20 * DAY, name=time.strftime(backup_manifest.NAME_FORMAT, time.gmtime(NOW - HOUR)))
+    write_set(tmp_path, NOW - 20 * DAY, name=time.strftime(set_names.NAME_FORMAT, time.gmtime(NOW - HOUR)))
     found = look(tmp_path)[0]
     assert found["age"]["status"] == "critical"
     assert found["age"]["evidence"]["backup_date_other"].startswith("name: ")
@@ -298,10 +299,10 @@ def test_a_set_that_failed_its_verification_is_broken_until_it_passes(sets):
 
 def test_proofs_from_the_future_and_of_damaged_sets_count_for_nothing(sets):
     root, folders = sets
-    told = {"schema": 1, "rungs": [{"rung": 3, "at": backup_manifest.format_time(NOW + 9 * DAY)}]}
+    told = {"schema": 1, "rungs": [{"rung": 3, "at": times.format_time(NOW + 9 * DAY)}]}
     (folders[0] / "verified.json").write_text(json.dumps(told))
     assert sick(look(root, max_unverified_age="8d")[0]) == {"verified": ("warning", "backup.verified.none")}
-    told["rungs"][0]["at"] = backup_manifest.format_time(NOW - DAY)
+    told["rungs"][0]["at"] = times.format_time(NOW - DAY)
     (folders[1] / "verified.json").write_text(json.dumps(told))
     assert sick(look(root, max_unverified_age="8d")[0]) == {}
     (folders[1] / "app.db").unlink()
@@ -310,7 +311,7 @@ def test_proofs_from_the_future_and_of_damaged_sets_count_for_nothing(sets):
 
 def test_a_record_of_another_set_is_none(sets):
     root, folders = sets
-    told = {"schema": 1, "manifest_sha256": "0" * 64, "rungs": [{"rung": 3, "at": backup_manifest.format_time(NOW - DAY)}]}
+    told = {"schema": 1, "manifest_sha256": "0" * 64, "rungs": [{"rung": 3, "at": times.format_time(NOW - DAY)}]}
     (folders[0] / "verified.json").write_text(json.dumps(told))
     assert sick(look(root)[0]) == {"verified": ("unknown", "backup.verified.unsure")}
     told["manifest_sha256"] = backup_sets.sha256((folders[0] / "manifest.json").read_bytes())

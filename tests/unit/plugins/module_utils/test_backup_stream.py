@@ -11,8 +11,8 @@ import threading
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_places import HOST, Command, Limits, command
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, Command, Limits, command
 
 
 @pytest.mark.parametrize("compression", ["zstd", "none"])

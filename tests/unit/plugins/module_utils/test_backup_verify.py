@@ -16,22 +16,23 @@ from backup_shell_engine import ShellEngine, backup, exit_status
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    backup_ledger,
-    backup_make,
-    backup_manifest,
-    backup_options,
-    backup_plan,
-    backup_sets,
-    backup_status,
-    backup_stream,
-    backup_verify,
-    backup_verify_state,
-    host_space,
-)
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Drilled, EngineError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Rung, parse_time
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import make as backup_make
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import manifest as backup_manifest
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import plan as backup_plan
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import sets as backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.manifest import Rung
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.status import run as backup_status
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.verify import run as backup_verify
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.verify import state as backup_verify_state
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.times import parse_time
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import set_names
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import Drilled, EngineError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files import durable
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import space as host_space
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
@@ -493,7 +494,7 @@ def test_a_renamed_set_is_known_by_its_manifest(tmp_path):
     root = tmp_path / "sets"
     one = made(root, (2, 1))
     newest = backup_sets.listed(str(root))[0]
-    os.rename(newest.path, str(root / backup_sets.set_name(NOW)))
+    os.rename(newest.path, str(root / set_names.set_name(NOW)))
     problem = verify(one).proved[0].problem
     assert problem == "manifest.json: this is the set %s under another name" % newest.name
 
@@ -504,7 +505,7 @@ def test_a_late_line_of_the_ledger_does_not_vouch_for_a_name(tmp_path):
     for name in ("ledger.jsonl", ".ledger.head"):
         os.unlink(str(root / name))
     newest = backup_sets.listed(str(root))[0]
-    os.rename(newest.path, str(root / backup_sets.set_name(NOW - DAY / 2)))
+    os.rename(newest.path, str(root / set_names.set_name(NOW - DAY / 2)))
     made(root, (0,))  # takes what it finds into the ledger
     proved = verify(one, sets=["all"]).proved
     assert [item.rung for item in proved] == [3, 0, 3]
@@ -544,7 +545,7 @@ def test_a_record_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     def full(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(backup_sets, "_put", full)
+    monkeypatch.setattr(durable, "put", full)
     results = verify(one)
     assert told(results)[:2] == ("warning", "backup_verify.unwritten")
 
@@ -828,7 +829,7 @@ def test_a_record_of_another_tools_backups_that_cannot_be_written_is_told(tmp_pa
     def read_only(*_arguments):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(backup_sets, "write_synced", read_only)
+    monkeypatch.setattr(durable, "write_synced", read_only)
     results = verify(foreign(root))
     assert (told(results), results.changed) == (("warning", "backup_verify.unwritten", 3), False)
 

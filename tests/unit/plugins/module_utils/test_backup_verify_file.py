@@ -22,7 +22,8 @@ import zipfile
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_verify_file, crc64
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.verify import foreign as backup_verify_file
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import crc64
 
 #: Without a time in it: names of tests must be the same in every process.
 GZIP = functools.partial(gzip.compress, mtime=0)

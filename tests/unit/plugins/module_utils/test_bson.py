@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import bson
-from ansible_collections.opsrunner.runbook.plugins.module_utils.bson import (
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mongodb import bson
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mongodb.bson import (
     Binary,
     BsonError,
     DateTime,

@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import cleanup
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files import folders
+from ansible_collections.opsrunner.runbook.plugins.module_utils._maintenance import files as cleanup
 
 DAY = 86400
 
@@ -117,7 +118,7 @@ def test_a_file_that_is_open_stays_and_is_named(root):
 def test_a_file_that_changes_after_it_was_looked_at_stays(root):
     file = root("a.log", 8)
     rule = cleanup.parse({"rules": [{"name": "r", "root": str(root.path), "patterns": ["*"], "keep": 0, "min_age": "7d"}]}).rules[0]
-    handle = cleanup.open_folder(str(root.path))
+    handle = folders.open_folder(str(root.path))
     seen = cleanup.walk(rule, handle, set(), time.time())
     file.write_text("new")
     with pytest.raises(OSError, match="changed meanwhile"):
@@ -129,7 +130,7 @@ def test_a_file_that_changes_after_it_was_looked_at_stays(root):
 def test_a_folder_exchanged_for_a_link_after_the_look_gains_nothing(root, tmp_path):
     root("sub/a.log", 8)
     rule = cleanup.parse({"rules": [{"name": "r", "root": str(root.path), "patterns": ["*"], "min_age": "7d"}]}).rules[0]
-    handle = cleanup.open_folder(str(root.path))
+    handle = folders.open_folder(str(root.path))
     seen = cleanup.walk(rule, handle, set(), time.time())
     os.rename(root.path / "sub", tmp_path / "elsewhere")
     (root.path / "sub").symlink_to(tmp_path / "elsewhere")
@@ -142,7 +143,7 @@ def test_a_folder_exchanged_for_a_link_after_the_look_gains_nothing(root, tmp_pa
 def test_another_file_system_below_the_root_is_not_entered(root):
     root("mnt/a.log", 8)
     rule = cleanup.Rule("r", str(root.path), ("*.log",), min_age=DAY)
-    handle = cleanup.open_folder(str(root.path))
+    handle = folders.open_folder(str(root.path))
     seen = cleanup.walk(rule, handle, {str(root.path / "mnt")}, time.time())
     os.close(handle)
     assert (seen.files, seen.mounts) == ([], ["mnt"])

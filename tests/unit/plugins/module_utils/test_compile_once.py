@@ -26,13 +26,13 @@ def noting(source, name, *rest, **more):
     return compiling(source, name, *rest, **more)
 
 if sys.argv[3] == "first":
-    importlib.import_module(sys.argv[2] + ".compile_once")
+    importlib.import_module(sys.argv[2] + "._core.compile_once")
 builtins.compile = noting
-ranges = importlib.import_module(sys.argv[2] + ".thresholds")
+ranges = importlib.import_module(sys.argv[2] + "._core.thresholds")
 builtins.compile = compiling
 missing = ""
 try:
-    importlib.import_module(sys.argv[2] + ".no_such_thing")
+    importlib.import_module(sys.argv[2] + "._core.no_such_thing")
 except ImportError as error:
     missing = type(error).__name__
 try:
@@ -49,11 +49,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("zip") / "payload.zip"
     folder = PACKAGE.replace(".", "/")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        parts = folder.split("/")
+        parts = [*folder.split("/"), "_core"]
         for size in range(1, len(parts) + 1):
             file.writestr("/".join([*parts[:size], "__init__.py"]), "")
         for name in ("compile_once", "options", "thresholds"):
-            file.write(ROOT / "plugins" / "module_utils" / f"{name}.py", f"{folder}/{name}.py")
+            file.write(ROOT / "plugins" / "module_utils" / "_core" / f"{name}.py", f"{folder}/_core/{name}.py")
     return path
 
 
@@ -74,4 +74,4 @@ def test_a_source_in_a_zip_file_is_compiled_once_and_all_else_is_the_same(archiv
 @pytest.mark.parametrize("path", sorted((ROOT / "plugins" / "modules").glob("*.py")), ids=lambda path: path.stem)
 def test_modules_import_it_before_all_else_of_the_collection(path: Path) -> None:
     imports = re.findall(r"^(?:from|import) (ansible_collections\.\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-    assert imports[:1] in ([], [f"{PACKAGE}.compile_once"])
+    assert imports[:1] in ([], [f"{PACKAGE}._core.compile_once"])

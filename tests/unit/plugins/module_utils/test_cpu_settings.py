@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import cpu_settings as cpu
-from ansible_collections.opsrunner.runbook.plugins.module_utils import managed_files as files
-from ansible_collections.opsrunner.runbook.plugins.module_utils import unit_changes as units
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files import managed as files
+from ansible_collections.opsrunner.runbook.plugins.module_utils._provision import cpu
+from ansible_collections.opsrunner.runbook.plugins.module_utils._runtime import units
 
 WANTED = {"governor": "performance", "units": [{"name": "svc", "cpus": "numa", "numa_policy": "bind", "numa_nodes": "1"}]}
 GOVERNOR, UNIT = "placement.governor", "placement.svc.service"

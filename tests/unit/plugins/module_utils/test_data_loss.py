@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_make, backup_manifest, backup_sets, data_loss
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import make as backup_make
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import manifest as backup_manifest
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import sets as backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import loss as data_loss
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_files_listing import (
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files.listing import (
     ArchiveLimits,
     Crossing,
     Listing,

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql import MysqlEngine
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_client import _plain, code_of, fitted, literal, qualified
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_load import _here, trigger_table
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_mysql_script import DumpReader, Piece
-from ansible_collections.opsrunner.runbook.plugins.module_utils.item_options import read_item
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.readers import read_item
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mysql.client import _plain, code_of, fitted, literal, qualified
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mysql.dump_reader import DumpReader, Piece
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mysql.engine import MysqlEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mysql.load import _here, trigger_table
 
 ENGINE = MysqlEngine()
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_artifacts
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_redis_restore import _quoted
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.rdb_walk import Walker
-from ansible_collections.opsrunner.runbook.plugins.module_utils.redis_parts import live_counts
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import artifacts as backup_artifacts
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.redis.rdb import Walker
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.redis.restore import _quoted
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.redis.shared import live_counts
 
 _SEARCH = {"engine": "opensearch", "url": "https://localhost:9200", "repository_path": "/srv/snapshots"}
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Work
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_stream import StreamError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql import PostgresqlEngine
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_artifact import CopyCounter
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_client import (
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.readers import read_item
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.postgresql.artifact import CopyCounter
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.postgresql.client import (
     Client,
     code_of,
     conninfo,
@@ -24,10 +24,10 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresq
     shown,
     split_name,
 )
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_facts import _list_items, behind, creation, properties
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_postgresql_globals import parse, statements
-from ansible_collections.opsrunner.runbook.plugins.module_utils.item_options import read_item
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.postgresql.engine import PostgresqlEngine
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.postgresql.facts import _list_items, behind, creation, properties
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.postgresql.globals import parse, statements
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.stream import StreamError
 
 ENGINE = PostgresqlEngine()
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=30)

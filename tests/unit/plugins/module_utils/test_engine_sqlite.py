@@ -10,10 +10,12 @@ import sqlite3
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_artifacts, backup_plan, engine_sqlite
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError, Request, Stored, Work
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import artifacts as backup_artifacts
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import plan as backup_plan
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError, Request, Stored, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite import engine as engine_sqlite
 
 
 def _parse(**keys):

@@ -10,8 +10,8 @@ import sqlite3
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_sqlite_salvage import salvage
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite.salvage import salvage
 
 PAGE = 512
 

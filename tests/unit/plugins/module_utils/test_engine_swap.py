@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import engine_swap
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import EngineError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.engine_swap import Swap, keep_parents, make_parents, remove_parents
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files import swap as engine_swap
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files.swap import Swap, keep_parents, make_parents, remove_parents
 
 NAMES = ("main", "main-wal", "main-shm", "other")
 
@@ -195,7 +195,7 @@ def test_parents_that_were_not_finished(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("name", "wanted"), [("data", "r-data"), ("../x", "r-.._x"), ("a b\n", "r-a_b_"), ("x" * 300, "r-" + "x" * 100)])
 def test_own_ident(name: str, wanted: str) -> None:
-    from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact
+    from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
 
     assert engine_swap.own_ident("r", Artifact("files", "f", 1, "0" * 64, "tar", 0.0, 0.0, name=name)) == wanted
 

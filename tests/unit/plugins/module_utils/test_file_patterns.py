@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import file_patterns
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files import patterns as file_patterns
 
 TREE = ("app/cache/x", "app/logs/cache/y", "app/log1.gz", "app/logs/data.gz", "app/[x]", "app/-v", "app/.hidden")
 PATTERNS = (

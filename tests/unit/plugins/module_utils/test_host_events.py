@@ -10,8 +10,8 @@ import os
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import host_events
-from ansible_collections.opsrunner.runbook.plugins.module_utils.host_proc import Cgroup
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import events as host_events
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host.proc import Cgroup
 
 BOOT = 1_000_000.0
 DAY = 86400.0

@@ -15,14 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    host_events,
-    host_metrics,
-    host_mounts,
-    host_options,
-    host_proc,
-    host_space,
-)
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import events as host_events
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import metrics as host_metrics
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import mounts as host_mounts
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import options as host_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import proc as host_proc
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import space as host_space
 
 CAPTURE = Path(__file__).with_name("test_host_capture.json")
 SPACE = host_space.Space(total=1000, used=600, available=300, inodes=100, inodes_used=10, folder=True, took_ms=0.1)

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import host_mounts
-from ansible_collections.opsrunner.runbook.plugins.module_utils.host_options import Selection
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import mounts as host_mounts
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host.options import Selection
 
 MOUNTINFO = r"""
 20 1 254:0 / / rw,relatime - ext4 /dev/vda1 rw

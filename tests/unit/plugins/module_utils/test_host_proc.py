@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import host_proc
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import printable
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import printable
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import proc as host_proc
 
 CPU_TIMES = st.tuples(*[st.integers(0, 2**40)] * 8).map(lambda fields: host_proc.Cpu(*fields))
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import host_mounts, host_space
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import mounts as host_mounts
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import space as host_space
 
 
 def ask_some(path):
@@ -77,7 +78,7 @@ def test_a_hanging_child_holds_no_open_file_of_ours():
     code = textwrap.dedent(
         """
         import os, signal, time
-        from ansible_collections.opsrunner.runbook.plugins.module_utils import host_space
+        from ansible_collections.opsrunner.runbook.plugins.module_utils._host import space as host_space
         os.kill = lambda pid, number: None  # as if it could not be killed
         print(host_space.Spaces([["/x"]], 0.2, lambda path: time.sleep(5)).collect()["/x"].reason)
         """

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import lease, lease_run
-from ansible_collections.opsrunner.runbook.plugins.module_utils.lease import LeaseError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._lease import run as lease_run
+from ansible_collections.opsrunner.runbook.plugins.module_utils._lease import store as lease
+from ansible_collections.opsrunner.runbook.plugins.module_utils._lease.store import LeaseError
 
 NOW = 1_800_000_000.0
 

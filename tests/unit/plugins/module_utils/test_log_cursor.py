@@ -19,7 +19,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_cursor, log_options, log_run
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import cursor as log_cursor
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import options as log_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import work as log_run
 
 LIMITS = log_options.Limits(0, 0, 100.0, 4 << 30, 60.0)
 

@@ -15,15 +15,13 @@ from ddsketch import DDSketch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    log_formats,
-    log_options,
-    log_signatures,
-    log_sketch,
-    log_summary,
-    log_tally,
-    log_times,
-)
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import formats as log_formats
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import options as log_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import signatures as log_signatures
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import sketch as log_sketch
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import summary as log_summary
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import tally as log_tally
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import times as log_times
 
 SHARES = (0.0, 0.001, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1.0)
 

@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[4]))
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_options, log_run, log_text_regex
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import options as log_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import own_regex as log_text_regex
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import work as log_run
 from tests.reference import log_judge, nasty_logs
 
 OWN = {

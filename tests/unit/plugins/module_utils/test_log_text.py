@@ -15,13 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    log_options,
-    log_run,
-    log_scan,
-    log_text_frames,
-    log_text_looks,
-)
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import options as log_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import patterns as log_text_looks
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import plain_frames as log_text_frames
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import scan as log_scan
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import work as log_run
 
 sys.path.insert(0, str(Path(__file__).parents[4]))
 from tests.reference import log_judge, nasty_logs

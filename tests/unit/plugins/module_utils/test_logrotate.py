@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import logrotate_policy as policies
-from ansible_collections.opsrunner.runbook.plugins.module_utils import logrotate_run, managed_files
-from ansible_collections.opsrunner.runbook.plugins.module_utils.managed_files import FileError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files import managed as managed_files
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files.managed import FileError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._provision.logrotate import apply as logrotate_run
+from ansible_collections.opsrunner.runbook.plugins.module_utils._provision.logrotate import policy as policies
 
 POLICY = {"name": "app", "paths": ["/var/log/app/*.log"], "frequency": "daily", "rotate": 30}
 

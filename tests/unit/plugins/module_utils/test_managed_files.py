@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import managed_files as files
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files import managed as files
 
 NS = 1_600_000_000_123_456_789
 
@@ -159,7 +159,7 @@ import os, sys, signal
 sys.path[:0] = {path!r}
 import ansible_collections
 ansible_collections.__path__.append({collections!r})
-from ansible_collections.opsrunner.runbook.plugins.module_utils import managed_files as files
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files import managed as files
 etc, steps = sys.argv[1], int(sys.argv[3])
 real, count = os.fsync, 0
 def fsync(handle):

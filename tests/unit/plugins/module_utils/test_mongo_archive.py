@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import bson, crc64
-from ansible_collections.opsrunner.runbook.plugins.module_utils.mongo_archive import ArchiveError, Walker
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import crc64
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mongodb import bson
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mongodb.archive import ArchiveError, Walker
 
 _END = b"\xff\xff\xff\xff"
 

@@ -17,8 +17,9 @@ import threading
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import bson, mongo_client
-from ansible_collections.opsrunner.runbook.plugins.module_utils.mongo_client import Address, MongoError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mongodb import bson
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mongodb import client as mongo_client
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.mongodb.client import Address, MongoError
 
 USER, PASSWORD, SALT, ROUNDS = "na=me,x", "sEcr3t w0rd", b"saltsaltsalt", 4096
 

@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import orphans
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process import orphans
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import time
 import pytest
 from probe_servers import Refusing, Server, answer, find, reason, saying, silent
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import probe_system
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe import run_probes
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_engine import Child, Loop, Pending, result_of, sleep
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_net import interleave
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import read_probes
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe import system as probe_system
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.loop import Child, Loop, Pending, result_of, sleep
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.net import interleave
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.options import read_probes
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.run import run_probes
 
 
 @pytest.fixture

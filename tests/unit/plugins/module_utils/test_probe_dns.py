@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from probe_servers import find, reason
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_dns import decode_reply, encode_query
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.dns import decode_reply, encode_query
 
 TYPES = {"A": 1, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33, "CNAME": 5}
 

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probe_servers import Refusing, Server, answer, find, probe, reason, saying, silent
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import probe_outcome
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_http import Reader, first_request, request_bytes, same, unpack
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import read_probes
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_outcome import Failure
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe import outcome as probe_outcome
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.http import Reader, first_request, request_bytes, same, unpack
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.options import read_probes
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.outcome import Failure
 
 
 @pytest.fixture

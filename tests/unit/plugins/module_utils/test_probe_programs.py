@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from probe_servers import find, probe, reason
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe import run_probes
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import read_probes
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_programs import judge_units, parse_units, read_performance
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.options import read_probes
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.programs import judge_units, parse_units, read_performance
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.run import run_probes
 
 
 def shell(script, **options):

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from probe_servers import find
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import read_probes
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_system import judge_port, judge_process, see_port, see_process
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.options import read_probes
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.system import judge_port, judge_process, see_port, see_process
 
 
 def read(**options):

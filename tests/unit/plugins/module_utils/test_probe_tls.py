@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probe_servers import Authority, Server, answer, find, reason, saying
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import probe_tls
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe import run_probes
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_options import read_probes
-from ansible_collections.opsrunner.runbook.plugins.module_utils.probe_tls import name_matches, read_certificate, read_certificates
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe import tls as probe_tls
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.options import read_probes
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.run import run_probes
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.tls import name_matches, read_certificate, read_certificates
 
 
 @pytest.fixture(scope="module")

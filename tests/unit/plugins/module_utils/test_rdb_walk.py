@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import crc64, rdb_walk
-from ansible_collections.opsrunner.runbook.plugins.module_utils.rdb_walk import RdbError, Walker
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import crc64
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.redis import rdb as rdb_walk
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.redis.rdb import RdbError, Walker
 
 
 def _length(number):

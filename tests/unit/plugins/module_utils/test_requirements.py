@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import requirements
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host import requirements
 
 
 @pytest.fixture

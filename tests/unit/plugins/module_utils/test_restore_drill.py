@@ -17,17 +17,15 @@ import time
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import (
-    backup_ledger,
-    backup_make,
-    backup_manifest,
-    backup_options,
-    backup_scratch,
-    backup_sets,
-    restore_drill,
-)
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_engine import Engine, EngineError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import make as backup_make
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import manifest as backup_manifest
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import scratch as backup_scratch
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import sets as backup_sets
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import Engine, EngineError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import drill as restore_drill
 
 pytestmark = pytest.mark.skipif(not shutil.which("zstd"), reason="zstd is not installed")
 NOW = 1_800_000_000.0
@@ -233,7 +231,8 @@ def test_what_is_in_the_way_says_nothing_about_the_set(folder, code, status):
 KILLED = """
 import os, sys, time
 sys.path[:0] = %r
-from ansible_collections.opsrunner.runbook.plugins.module_utils import engine_sqlite, restore_drill
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite import engine as engine_sqlite
+from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import drill as restore_drill
 def wait(*_arguments):
     print("restoring", flush=True)
     time.sleep(60)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import orphans, restore_journal, restore_plan
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_manifest import Artifact, Manifest
-from ansible_collections.opsrunner.runbook.plugins.module_utils.backup_sets import BackupError, SetFolder
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.restore_journal import JournalError, Part, State
-from ansible_collections.opsrunner.runbook.plugins.module_utils.runtime_systemd import SystemdRuntime
-from ansible_collections.opsrunner.runbook.plugins.module_utils.runtimes import ServiceError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import journal as restore_journal
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.journal import JournalError, Part, State
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.manifest import Manifest
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.sets import BackupError, SetFolder
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process import orphans
+from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import plan as restore_plan
+from ansible_collections.opsrunner.runbook.plugins.module_utils._runtime.base import ServiceError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._runtime.systemd import SystemdRuntime
 
 DATA = {"name": "data", "engine": "files", "paths": ["/srv/shop"]}
 DB = {"name": "db", "engine": "sqlite", "database": "/var/lib/shop.db"}

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.runtime_systemd import SystemdRuntime
-from ansible_collections.opsrunner.runbook.plugins.module_utils.runtimes import ServiceError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._runtime.base import ServiceError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._runtime.systemd import SystemdRuntime
 
 
 class Systemctl:

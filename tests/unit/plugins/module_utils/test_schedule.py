@@ -13,10 +13,11 @@ import subprocess
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import managed_files, schedule_run
-from ansible_collections.opsrunner.runbook.plugins.module_utils import schedule_jobs as jobs
-from ansible_collections.opsrunner.runbook.plugins.module_utils.managed_files import FileError
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files import managed as managed_files
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files.managed import FileError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._provision.schedule import apply as schedule_run
+from ansible_collections.opsrunner.runbook.plugins.module_utils._provision.schedule import jobs
 
 # Its records belong to its user: only root can give files to another one.
 USER = pwd.getpwuid(os.geteuid()).pw_name

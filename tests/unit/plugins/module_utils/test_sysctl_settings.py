@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import managed_files as files
-from ansible_collections.opsrunner.runbook.plugins.module_utils import sysctl_settings as sysctl
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files import managed as files
+from ansible_collections.opsrunner.runbook.plugins.module_utils._provision import sysctl
 
 DROP_IN = "etc/sysctl.d/90-opsrunner-tuning.conf"
 BEFORE = {

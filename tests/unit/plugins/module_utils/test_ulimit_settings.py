@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import managed_files as files
-from ansible_collections.opsrunner.runbook.plugins.module_utils import ulimit_settings as ulimits
-from ansible_collections.opsrunner.runbook.plugins.module_utils import unit_changes as units
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files import managed as files
+from ansible_collections.opsrunner.runbook.plugins.module_utils._provision import ulimits
+from ansible_collections.opsrunner.runbook.plugins.module_utils._runtime import units
 
 ME = getpass.getuser()
 LIMITS = """Limit                     Soft Limit           Hard Limit           Units

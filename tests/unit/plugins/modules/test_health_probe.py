@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import probe_options
+from ansible_collections.opsrunner.runbook.plugins.module_utils._probe import options as probe_options
 from ansible_collections.opsrunner.runbook.plugins.modules import health_probe
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
 
 ROOT = Path(__file__).resolve().parents[4]
 DOCUMENTATION = yaml.safe_load(health_probe.DOCUMENTATION)
-SOURCES = sorted((ROOT / "plugins/module_utils").glob("probe*.py"))
+SOURCES = sorted((ROOT / "plugins/module_utils/_probe").glob("*.py"))
 
 
 def same_options(documented, spec):

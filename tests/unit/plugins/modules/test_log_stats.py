@@ -19,8 +19,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_main, log_read, log_run
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import sources as log_read
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import stats as log_main
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import work as log_run
 
 NOW = 1772366400.0  # 2026-03-01T12:00:00Z
 

@@ -20,7 +20,7 @@ from typing import Any
 import ansible_collections
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_main
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import stats as log_main
 
 NOW = 1772366400.0
 LINE = "2026-03-01 11:00:00,000 - app - INFO - done\n"
@@ -95,7 +95,7 @@ import json, sys
 sys.path.extend(json.loads(sys.argv[1]))
 import ansible_collections
 ansible_collections.__path__ = json.loads(sys.argv[2])
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_main
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import stats as log_main
 job = json.load(sys.stdin)
 print(json.dumps({item["check"]: item for item in log_main.log_stats(job, float(sys.argv[3]))["findings"]}))
 """

@@ -9,7 +9,7 @@ import math
 import random
 import time
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import finding, message, utc_now, worst
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import finding, message, utc_now, worst
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import runs
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import complete_finding
 

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import backup_make, backup_retention
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import message
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import make as backup_make
+from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import retention as backup_retention
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import message
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
 
 

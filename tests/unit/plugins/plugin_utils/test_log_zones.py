@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils import log_times
-from ansible_collections.opsrunner.runbook.plugins.module_utils.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log import times as log_times
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import log_zones
 
 FIRST = datetime.datetime(2001, 1, 1)  # wall clocks have no zone

@@ -13,7 +13,7 @@ import stat
 import pytest
 import report_records as records
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import message
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import message
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import (
     catalogue,
     report_chart,

@@ -8,7 +8,7 @@ import report_records as records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils.findings import finding, message
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import finding, message
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue, report_model
 
 
