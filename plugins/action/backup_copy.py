@@ -9,8 +9,8 @@ from typing import Any
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.copy import options as backup_copy_options
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.copy import prune as backup_copy_prune
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import set_plans
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import set_plans
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
 
 
 class ActionModule(CheckAction):

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import prune as backup_prune
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import set_plans
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import set_plans
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
 
 
 class ActionModule(CheckAction):

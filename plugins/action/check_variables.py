@@ -11,7 +11,9 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import runs, secrets, variables
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._inventory import variables
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import masking as secrets
 
 try:  # where a value was written is told by ansible-core 2.19 and later
     from ansible._internal._datatag._tags import Origin

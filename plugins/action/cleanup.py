@@ -10,8 +10,8 @@ from typing import Any
 from ansible.utils.display import Display
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._maintenance import files as cleanup
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
 
 class ActionModule(CheckAction):

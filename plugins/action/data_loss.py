@@ -10,7 +10,7 @@ from typing import Any
 from ansible.utils.display import Display
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import loss as data_loss
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
 
 
 class ActionModule(CheckAction):

@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
 from ansible_collections.opsrunner.runbook.plugins.module_utils._probe import options as probe_options
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
 
 
 class ActionModule(CheckAction):

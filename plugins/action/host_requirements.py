@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._host import requirements
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
 
 
 class ActionModule(CheckAction):

@@ -17,8 +17,10 @@ from ansible.utils.display import Display
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import cut, finding, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils._lease import run as lease_run
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import lease_holder, runs, secrets
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import lease_holder
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import masking as secrets
 
 
 class ActionModule(CheckAction):

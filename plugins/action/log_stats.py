@@ -9,8 +9,8 @@ import time
 from typing import Any
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._log import options as log_options
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import log_zones
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._inventory import zones as log_zones
 
 
 class ActionModule(CheckAction):

@@ -12,8 +12,8 @@ from ansible.utils.display import Display
 from ansible_collections.opsrunner.runbook.plugins.action.health_probe import bundle, check_expressions
 from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import plan as restore_plan
 from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import run as restore_run
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import CheckAction
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
 
 class ActionModule(CheckAction):

@@ -12,8 +12,9 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import cut, finding, message
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import runs, secrets
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import complete_finding
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import complete_finding
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import masking as secrets
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types

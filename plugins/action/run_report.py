@@ -15,7 +15,11 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import STATUSES
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue, report_prometheus, report_terminal, reports, runs
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report import prometheus as report_prometheus
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report import publish as reports
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report import terminal as report_terminal
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
 _SPEC: dict[str, Any] = {
     "language": {"type": "str", "choices": list(catalogue.LANGUAGES), "default": "en"},

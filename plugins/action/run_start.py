@@ -11,7 +11,9 @@ from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue, run_arguments, runs
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import arguments as run_arguments
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
 _SPEC = {"runbook": {"type": "str", "required": True}, "system": {"type": "str", "required": True}}
 

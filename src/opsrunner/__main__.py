@@ -7,6 +7,6 @@ from __future__ import annotations
 
 import sys
 
-from opsrunner.cli import main
+from opsrunner.cli.main import main
 
 sys.exit(main())

@@ -28,6 +28,6 @@ class UsageError(RefusalError):
 
 def unknown(name: str, names: Iterable[str], what: str) -> UsageError:
     """The error for a name that is not there, with the one that was meant."""
-    from opsrunner._collection import options
+    from opsrunner.find.collection import options
 
     return UsageError(str(options.unknown_name("", name, names, what=what)))

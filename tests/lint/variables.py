@@ -18,7 +18,7 @@ import ansible_collections  # noqa: E402
 _folder = str(ROOT / "collections" / "ansible_collections")
 if _folder not in list(ansible_collections.__path__):
     ansible_collections.__path__.append(_folder)
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import variables  # noqa: E402
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._inventory import variables  # noqa: E402
 
 PAGE = ROOT / "docs" / "inventory.md"
 HEAD = """# The inventory's variables
@@ -32,7 +32,7 @@ Secrets come from a vault or from environment look-ups. Durations are written `3
 `1024`, `100M` or `10GiB`, thresholds as [ranges](findings-and-runs.md#findings). A variable of your own may have any name that
 does not begin with `runbook_`.
 
-<!-- Made by `make docs` from plugins/plugin_utils/variables.yml and the documentation of the modules. -->
+<!-- Made by `make docs` from plugins/plugin_utils/_inventory/variables.yml and the documentation of the modules. -->
 """
 
 

@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from opsrunner import _collection
-from opsrunner._collection import runs
 from opsrunner.errors import RefusalError
+from opsrunner.find import collection as _collection
+from opsrunner.find.collection import runs
 
 #: Where the inventory of the demo finds what the service has told of itself; read by ``inventories/demo``.
 VARIABLE = "OPSRUNNER_DEMO"

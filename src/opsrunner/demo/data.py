@@ -17,7 +17,7 @@ import tarfile
 import time
 from pathlib import Path
 
-from opsrunner._collection import backup_artifact, backup_manifest, set_names
+from opsrunner.find.collection import backup_artifact, backup_manifest, set_names
 
 _HOUR = 3600.0
 _DAY = 24 * _HOUR

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from opsrunner._collection import runs
 from opsrunner.demo import STATE_FILE, data
+from opsrunner.find.collection import runs
 
 #: Seconds after which it ends in any case: its backups and its certificate are made for a day.
 LIFETIME = 12 * 3600

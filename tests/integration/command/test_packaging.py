@@ -117,8 +117,8 @@ def test_the_wheel_holds_the_command_the_collection_and_the_demo_and_nothing_els
         "ansible_collections/opsrunner/runbook/galaxy.yml",
         "ansible_collections/opsrunner/runbook/meta/runtime.yml",
         "ansible_collections/opsrunner/runbook/playbooks/daily.yml",
-        "ansible_collections/opsrunner/runbook/plugins/plugin_utils/catalogue/command.yml",
-        "ansible_collections/opsrunner/runbook/plugins/plugin_utils/variables.yml",
+        "ansible_collections/opsrunner/runbook/plugins/plugin_utils/_text/catalogue/command.yml",
+        "ansible_collections/opsrunner/runbook/plugins/plugin_utils/_inventory/variables.yml",
         "ansible_collections/opsrunner/runbook/roles/run_report/tasks/main.yml",
     ):
         assert name in names

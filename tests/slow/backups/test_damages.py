@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from opsrunner import selftest_backup
+from opsrunner.selftest import backup as selftest_backup
 
 SEEDS = range(1000, 1100)
 

@@ -10,8 +10,8 @@ import os
 import random
 import time
 
-from opsrunner import selftest_backup
-from opsrunner._collection import backup_ledger, backup_make, backup_options, backup_sets, backup_verify, restore_drill
+from opsrunner.find.collection import backup_ledger, backup_make, backup_options, backup_sets, backup_verify, restore_drill
+from opsrunner.selftest import backup as selftest_backup
 
 SECONDS = 60
 

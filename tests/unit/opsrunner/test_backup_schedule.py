@@ -13,7 +13,8 @@ from pathlib import Path
 import yaml
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
-from opsrunner import runbooks, schedule, systems
+from opsrunner.commands import schedule
+from opsrunner.find import runbooks, systems
 
 README = Path(__file__).resolve().parents[3] / "roles/backup/README.md"
 EXAMPLES = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)]

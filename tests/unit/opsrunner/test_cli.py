@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from opsrunner import cli, running
+from opsrunner.cli import main as cli
+from opsrunner.commands import run as running
 
 PLAY = "- name: {name}\n  hosts: all\n  gather_facts: false\n  tasks: []\n"
 
@@ -131,7 +132,7 @@ def test_help_names_every_runbook_and_command(place: Path, capsys: pytest.Captur
 
 
 def test_a_shortcut_changes_no_other_command(place: Path) -> None:
-    from opsrunner import runbooks
+    from opsrunner.find import runbooks
 
     top = cli.parser(runbooks.find())
     assert top.parse_args(["status", "--system", "shop"]).tags == ["health"]
@@ -148,6 +149,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_version_is_the_collections() -> None:
     import yaml
 
-    from opsrunner import __version__, _collection
+    from opsrunner import __version__
+    from opsrunner.find import collection as _collection
 
     assert yaml.safe_load((_collection.root() / "galaxy.yml").read_text(encoding="utf-8"))["version"] == __version__

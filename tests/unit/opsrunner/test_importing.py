@@ -8,10 +8,11 @@ import os
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import check_action
-from opsrunner import cli, importing
-from opsrunner._collection import findings, runs
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import check as check_action
+from opsrunner.cli import main as cli
+from opsrunner.commands import imports as importing
 from opsrunner.errors import RefusalError
+from opsrunner.find.collection import findings, runs
 
 
 @pytest.fixture

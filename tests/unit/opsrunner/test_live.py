@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opsrunner import live
-from opsrunner._collection import runs
+from opsrunner.find.collection import runs
+from opsrunner.play import live
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

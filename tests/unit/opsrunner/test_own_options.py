@@ -10,7 +10,11 @@ import json
 import pytest
 import yaml
 
-from opsrunner import _collection, cli, own_options, runbooks, running
+from opsrunner.cli import main as cli
+from opsrunner.cli import own_options
+from opsrunner.commands import run as running
+from opsrunner.find import collection as _collection
+from opsrunner.find import runbooks
 
 
 def words(*given):

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
-from opsrunner import initialise, runbooks, showing, systems, validate
-from opsrunner._collection import findings, runs
+from opsrunner.commands import init as initialise
+from opsrunner.commands import show as showing
+from opsrunner.commands import validate
 from opsrunner.errors import UsageError
+from opsrunner.find import runbooks, systems
+from opsrunner.find.collection import findings, runs
 
 
 @pytest.fixture

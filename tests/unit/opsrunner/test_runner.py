@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from opsrunner import runner
-from opsrunner.progress import Progress
+from opsrunner.play import runner
+from opsrunner.play.progress import Progress
 
 
 def follow(*events: tuple[str, dict[str, Any]]) -> Progress:

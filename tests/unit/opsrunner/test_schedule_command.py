@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from opsrunner import schedule, systems
-from opsrunner.cli import main
+from opsrunner.cli.main import main
+from opsrunner.commands import schedule
 from opsrunner.errors import UsageError
+from opsrunner.find import systems
 
 
 class Systemctl:

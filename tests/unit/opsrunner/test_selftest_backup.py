@@ -10,9 +10,10 @@ import shutil
 
 import pytest
 
-from opsrunner import cli, selftest_backup
-from opsrunner._collection import backup_verify
+from opsrunner.cli import main as cli
 from opsrunner.errors import RefusalError
+from opsrunner.find.collection import backup_verify
+from opsrunner.selftest import backup as selftest_backup
 
 pytestmark = pytest.mark.skipif(not all(map(shutil.which, ("zstd", "xz", "bzip2"))), reason="zstd, xz and bzip2 are needed")
 

@@ -27,7 +27,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import o
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.options_with_engines import Backup
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.status import run as backup_status
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
 
 @pytest.fixture

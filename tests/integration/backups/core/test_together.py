@@ -17,7 +17,7 @@ from plain import NOW, PlainEngine, backup, data, ended, forked, make, names, so
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import make as backup_make
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import plan as backup_plan
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
 
 def test_the_second_of_two_runs_says_who_runs_and_the_first_is_not_disturbed(tmp_path: Path) -> None:

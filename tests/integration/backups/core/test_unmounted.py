@@ -14,7 +14,7 @@ from plain import NOW, backup, data, make, names, sound
 from programs import small_disk
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._host import mounts as host_mounts
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from programs import free_port, needs
 
-from opsrunner import selftest_backup
-from opsrunner._collection import backup_make, backup_options
+from opsrunner.find.collection import backup_make, backup_options
+from opsrunner.selftest import backup as selftest_backup
 
 HERE = Path(__file__).resolve().parent
 # After the others: names are told apart there.

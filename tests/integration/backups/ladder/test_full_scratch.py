@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from programs import small_disk
 
-from opsrunner import selftest_backup
-from opsrunner._collection import backup_sets, backup_verify
+from opsrunner.find.collection import backup_sets, backup_verify
+from opsrunner.selftest import backup as selftest_backup
 
 PAGE = 4096
 

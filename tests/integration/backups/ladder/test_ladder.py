@@ -9,8 +9,8 @@ import os
 
 import pytest
 
-from opsrunner import selftest_backup
-from opsrunner._collection import backup_ledger, restore_drill
+from opsrunner.find.collection import backup_ledger, restore_drill
+from opsrunner.selftest import backup as selftest_backup
 
 #: Each with so many seeds; what takes two artifacts is tried with files and databases in the unit tests.
 EACH = 2

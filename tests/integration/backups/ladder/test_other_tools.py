@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from programs import free_port, needs
 
-from opsrunner import selftest_backup
+from opsrunner.selftest import backup as selftest_backup
 
 
 def verdict(folder: Path, kind: str = "file") -> selftest_backup.Verdict:

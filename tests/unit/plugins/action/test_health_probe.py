@@ -17,7 +17,7 @@ from ansible_collections.opsrunner.runbook.plugins.action import health_probe
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
 from ansible_collections.opsrunner.runbook.plugins.module_utils._probe import jmespath_bundle as probe_jmespath
 from ansible_collections.opsrunner.runbook.plugins.module_utils._probe.options import read_probes
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import runs
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
 
 ROOT = Path(__file__).resolve().parents[4]
 

@@ -342,7 +342,7 @@ def test_hourly_sets_have_a_date_on_which_the_disk_is_full(tmp_path):
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="texts are told on the controller")
 def test_every_text_exists_in_both_languages_and_fits_its_parameters(sets):
-    from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
+    from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
     root, folders = sets
     (folders[0] / "manifest.json").unlink()

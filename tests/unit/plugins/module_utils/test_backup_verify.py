@@ -849,7 +849,7 @@ def test_higher_rungs_than_3_cannot_be_had_of_other_tools(tmp_path):
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="texts are told on the controller")
 def test_every_text_exists_in_both_languages_and_fits_its_parameters(tmp_path):
-    from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
+    from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
     root = tmp_path / "sets"
     one = made(root, (1, 0))

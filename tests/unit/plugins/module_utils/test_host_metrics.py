@@ -272,7 +272,7 @@ def test_counters_that_were_reset_do_not_give_negative_rates():
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="texts are told on the controller")
 def test_every_text_exists_in_both_languages_and_fits_its_parameters():
-    from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
+    from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
     for seen in (QUIET, QUIET._replace(oom=host_events.OomKills(1, "journal", (VICTIM,), 1), missing=["/b"])):
         for found in host_metrics.judge_all(seen, host_options.parse({})):

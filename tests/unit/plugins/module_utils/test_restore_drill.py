@@ -271,7 +271,7 @@ def test_names_that_cannot_be_drilled_are_refused(tmp_path, only, said):
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="texts are told on the controller")
 def test_every_text_exists_in_both_languages_and_fits_its_parameters(folder):
-    from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
+    from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
     found = [*drill(folder, rto="0s", rpo="1h").findings, *drill(folder, "2001").findings, *drill(folder, check_mode=True).findings]
     found += drill(folder, rto="1h", rpo="9h").findings + drill(folder).findings

@@ -12,7 +12,7 @@ import yaml
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._probe import options as probe_options
 from ansible_collections.opsrunner.runbook.plugins.modules import health_probe
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
 ROOT = Path(__file__).resolve().parents[4]
 DOCUMENTATION = yaml.safe_load(health_probe.DOCUMENTATION)
@@ -59,7 +59,7 @@ def test_every_text_that_is_used_is_in_the_catalogue():
 
 
 def test_every_finding_that_is_not_ok_says_what_to_do():
-    own = yaml.safe_load((ROOT / "plugins/plugin_utils/catalogue/probe.yml").read_text())
+    own = yaml.safe_load((ROOT / "plugins/plugin_utils/_text/catalogue/probe.yml").read_text())
     fine = re.compile(r"probe\.(?:\w+\.ok\w*|\w+\.free|\w+\.absent|unit\.off|timing.*|target_failed|age|command\.\w+)\Z")
     lacking = [
         name
@@ -70,7 +70,7 @@ def test_every_finding_that_is_not_ok_says_what_to_do():
 
 
 def test_texts_have_the_same_parameters_in_every_language():
-    own = yaml.safe_load((ROOT / "plugins/plugin_utils/catalogue/probe.yml").read_text())
+    own = yaml.safe_load((ROOT / "plugins/plugin_utils/_text/catalogue/probe.yml").read_text())
     for name, texts in own.items():
         assert set(texts) == {"en", "ko"}, name
         english, korean = (

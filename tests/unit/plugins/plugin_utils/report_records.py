@@ -10,8 +10,8 @@ import random
 import time
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import finding, message, utc_now, worst
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import runs
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import complete_finding
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import complete_finding
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
 
 #: 2026-11-20 21:30:00 UTC
 NOW = 1_795_210_200.0

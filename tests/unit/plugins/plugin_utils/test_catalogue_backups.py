@@ -8,7 +8,7 @@ from __future__ import annotations
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import make as backup_make
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import retention as backup_retention
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import message
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
 
 def test_every_reason_to_keep_or_remove_a_set_has_its_words():

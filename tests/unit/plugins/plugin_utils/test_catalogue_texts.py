@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
 PLUGINS = Path(__file__).resolve().parents[4] / "plugins"
 #: What is the same in every language; a Korean text may consist of these, signs and parameters alone.

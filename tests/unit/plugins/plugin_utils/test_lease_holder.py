@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import lease_holder
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import lease_holder
 
 
 def of(pid):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
 from ansible_collections.opsrunner.runbook.plugins.module_utils._log import times as log_times
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import log_zones
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._inventory import zones as log_zones
 
 FIRST = datetime.datetime(2001, 1, 1)  # wall clocks have no zone
 LAST = datetime.datetime(2027, 1, 1)

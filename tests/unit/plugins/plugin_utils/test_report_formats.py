@@ -14,16 +14,14 @@ import pytest
 import report_records as records
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import message
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import (
-    catalogue,
-    report_chart,
-    report_html,
-    report_json,
-    report_markdown,
-    report_model,
-    report_prometheus,
-    report_terminal,
-)
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report import chart as report_chart
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report import html as report_html
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report import json as report_json
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report import markdown as report_markdown
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report import model as report_model
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report import prometheus as report_prometheus
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report import terminal as report_terminal
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
 RENDERERS = {
     "terminal": lambda report: report_terminal.render(report, 80, False),

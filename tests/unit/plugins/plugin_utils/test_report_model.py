@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import finding, message
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import catalogue, report_model
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report import model as report_model
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
 
 @pytest.mark.parametrize(

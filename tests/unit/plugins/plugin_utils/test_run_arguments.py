@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import run_arguments
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import arguments as run_arguments
 
 
 @pytest.mark.parametrize(

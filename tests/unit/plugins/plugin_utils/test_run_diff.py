@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import report_records as records
 
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import run_diff
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import diff as run_diff
 
 
 def with_status(status, value=None, host="app1", check="c", unit=""):

@@ -14,7 +14,8 @@ import time
 import pytest
 import report_records as records
 
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import run_index, runs
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import index as run_index
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
 
 
 @pytest.fixture

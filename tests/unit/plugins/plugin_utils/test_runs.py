@@ -13,8 +13,8 @@ import sys
 import pytest
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import finding, message
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import runs
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils.check_action import complete_finding
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import complete_finding
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
 
 
 @pytest.fixture

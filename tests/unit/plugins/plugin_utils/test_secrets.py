@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import secrets
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import masking as secrets
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils import variables
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._inventory import variables
 
 SPEC = {
     "type": "list",
@@ -143,7 +143,7 @@ def test_every_variable_is_bridged_by_a_role_and_every_bridge_is_known():
     import re
     from pathlib import Path
 
-    root = Path(variables.__file__).parents[2]
+    root = Path(variables.__file__).parents[3]
     texts = [path.read_text() for folder in ("roles", "playbooks") for path in (root / folder).rglob("*.yml")]
     used = {name for text in texts for name in re.findall(r"\brunbook_[a-z_]+", text)}
     assert used <= set(variables.variables())
