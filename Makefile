@@ -41,13 +41,16 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	@$(BIN)/python -m pip install --quiet -r requirements/dev.txt
 	@touch $@
 
-## lint: ruff, mypy, yamllint, ansible-lint, role specifications and READMEs
-lint: lint-python lint-yaml lint-roles
+## lint: ruff, mypy, the floors of the layout, yamllint, ansible-lint, role specifications and READMEs
+lint: lint-python lint-layout lint-yaml lint-roles
 
 lint-python: $(VENV)/.dev
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff --quiet .; exit 1; }
 	@$(BIN)/mypy
+
+lint-layout: $(VENV)/.dev
+	@$(BIN)/python tests/lint/floors.py
 
 lint-yaml: $(VENV)/.dev
 	@$(BIN)/yamllint --strict .
@@ -159,4 +162,4 @@ clean:
 help:
 	@sed -n 's/^## //p' Makefile | sort
 
-.PHONY: daily test venv lint lint-python lint-yaml lint-roles format docs sanity test-unit test-old-python test-integration test-backups test-recovery test-slow test-lab molecule molecule-other test-faults bench-daily bench-probes bench-logs bench-imports bench-tune lab-up lab-down clean help
+.PHONY: daily test venv lint lint-python lint-layout lint-yaml lint-roles format docs sanity test-unit test-old-python test-integration test-backups test-recovery test-slow test-lab molecule molecule-other test-faults bench-daily bench-probes bench-logs bench-imports bench-tune lab-up lab-down clean help

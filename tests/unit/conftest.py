@@ -24,7 +24,7 @@ _folder = str(COLLECTIONS / "ansible_collections")
 if COLLECTIONS.is_dir() and _folder not in list(ansible_collections.__path__):
     # The ansible package's own ansible_collections is a regular package and would win over this folder.
     ansible_collections.__path__.append(_folder)
-sys.path.insert(0, str(ROOT / "src"))
+sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
 # A slow or busy machine is no failure. CI tries the same examples each time; more and others are for make test-slow.
 _patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

@@ -27,9 +27,9 @@ from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report.model im
     Point,
     Report,
     clean,
-    seconds_of,
     time_text,
 )
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
 ASSETS = Path(__file__).parent / "assets"
@@ -193,7 +193,7 @@ def _points(report: Report, item: Item) -> tuple[Point, ...]:
     """The earlier numbers and this one; empty when that makes no line."""
     if item.value is None or not item.history:
         return ()
-    now = seconds_of(report.record.get("start")) or item.history[-1][0] + 1
+    now = runs.seconds_of(report.record.get("start")) or item.history[-1][0] + 1
     return (*item.history, (now, float(item.value), item.status))
 
 

@@ -316,14 +316,6 @@ def time_text(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def seconds_of(iso: Any) -> float | None:
-    """Seconds since the epoch from ISO 8601 in UTC; None for anything else."""
-    try:
-        return datetime.datetime.fromisoformat(str(iso)).timestamp()
-    except ValueError:
-        return None
-
-
 def _texts(values: Iterable[Any] | None, language: str) -> list[str]:
     """Notes and problems: messages are told, texts are taken as they are."""
     told = (catalogue.tell(value, language) if isinstance(value, Mapping) else retell(str(value), language) for value in values or ())

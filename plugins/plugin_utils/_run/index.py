@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import STATUSES, Message, message, worst
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report.model import seconds_of
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as run_records
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
@@ -151,7 +150,7 @@ def prune(state_dir: Path, keep_days: int) -> list[str]:
     cutoff = time.time() - keep_days * 86400
     for folder in sorted(_folders(state_dir), key=lambda path: path.name, reverse=True):
         stamp, system, runbook, _random = folder.name.split("-")
-        started = seconds_of(f"{stamp[:8]}T{stamp[9:15]}+00:00")
+        started = run_records.seconds_of(f"{stamp[:8]}T{stamp[9:15]}+00:00")
         if (system, runbook) not in newest:
             newest.add((system, runbook))
             continue

@@ -17,6 +17,7 @@ A run that cannot keep its record there goes on in a temporary folder and says s
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fcntl
 import getpass
 import hashlib
@@ -420,3 +421,11 @@ def _sweep(folder: Path) -> None:
         pid, _dash, started = mark.name.partition("-")
         if not pid.isdigit() or process_start(int(pid)) != started:
             mark.unlink(missing_ok=True)
+
+
+def seconds_of(iso: Any) -> float | None:
+    """Seconds since the epoch from ISO 8601 in UTC; None for anything else."""
+    try:
+        return datetime.datetime.fromisoformat(str(iso)).timestamp()
+    except ValueError:
+        return None

@@ -15,9 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from opsrunner import __version__
-from opsrunner.cli import output, own_options
-from opsrunner.commands import handlers, schedule
+from opsrunner import __version__, output
+from opsrunner.commands import handlers, own_options, schedule
 from opsrunner.commands import run as running
 from opsrunner.errors import EXIT_INTERRUPTED, EXIT_USAGE, RefusalError, UsageError, unknown
 from opsrunner.find import runbooks

@@ -14,7 +14,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from opsrunner.cli import output, own_options
+from opsrunner import output
+from opsrunner.commands import own_options
 from opsrunner.errors import RefusalError
 from opsrunner.find import runbooks, systems
 from opsrunner.play import live
