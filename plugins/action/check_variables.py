@@ -11,6 +11,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import wall
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._inventory import variables
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import masking as secrets
@@ -42,6 +43,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         """Check the variables of every host of the play."""
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
+        refused = wall.refusal(task_vars)
+        if refused:
+            raise AnsibleActionFail(refused)
         problems: list[variables.Problem] = []
         cache: dict[Any, list[variables.Problem]] = {}
         hidden: set[str] = set()

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.utils.display import Display
-
 from ansible_collections.opsrunner.runbook.plugins.module_utils._maintenance import files as cleanup
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text.display import show
 
 
 class ActionModule(CheckAction):
@@ -31,5 +30,5 @@ class ActionModule(CheckAction):
         for item in result.get("files", ()):
             if item["dry_run"]:
                 what = f"{item['action']} {item['path']} ({catalogue.size(item['bytes'])})"
-                Display().display(f"{host}: would {what}", color="yellow")
+                show([f"{host}: would {what}"], color="yellow")
         return result

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.utils.display import Display
-
 from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import loss as data_loss
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text.display import show
 
 
 class ActionModule(CheckAction):
@@ -29,5 +28,5 @@ class ActionModule(CheckAction):
         host = (task_vars or {}).get("inventory_hostname", "localhost")
         for found in result.get("findings") or ():
             if found["status"] == "ok" and (found["check"] == "data_loss.result" or found["check"].endswith(".loss")):
-                Display().display(f"{host}: {found['summary']}")
+                show([f"{host}: {found['summary']}"])
         return result

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
-from ansible.utils.display import Display
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import cut, finding, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils._lease import run as lease_run
@@ -21,6 +20,7 @@ from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import l
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import masking as secrets
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text.display import show
 
 
 class ActionModule(CheckAction):
@@ -50,7 +50,7 @@ class ActionModule(CheckAction):
             if not again.get("failed") and not self._task.check_mode:
                 number = lease_holder.pid(process)
                 told = f"the lease of {there.get('system')} is taken over from {there.get('holder')}: its process {number} is gone"
-                Display().display(told)
+                show([told])
             return again
         if alive == lease_holder.ALIVE:
             return _told_anew(result, "system.lease.alive", pid=lease_holder.pid(process))

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.utils.display import Display
-
 from ansible_collections.opsrunner.runbook.plugins.action.health_probe import bundle, check_expressions
 from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import plan as restore_plan
 from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import run as restore_run
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text.display import show
 
 
 class ActionModule(CheckAction):
@@ -38,7 +37,7 @@ class ActionModule(CheckAction):
         result = super().run(tmp, task_vars)
         host = (task_vars or {}).get("inventory_hostname", "localhost")
         for line in [*_sets(result.get("sets") or ()), *_plan(result.get("plan") or {}), *_done(result)]:
-            Display().display(f"{host}: {line}")
+            show([f"{host}: {line}"])
         return result
 
 

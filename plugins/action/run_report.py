@@ -15,6 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import STATUSES
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import wall
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report import prometheus as report_prometheus
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report import publish as reports
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report import terminal as report_terminal
@@ -70,6 +71,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         run = runs.current()
         if run is None:
             raise AnsibleActionFail(_NO_RUN)
+        refused = wall.refusal(task_vars)
+        if refused:
+            # The report appears all the same, with nothing that a host has chosen; the run is then not complete.
+            args = {name: option.get("default") for name, option in _SPEC.items()}
+            run.add_problem(refused)
         try:
             record = run.finish(hosts=map(str, task_vars.get("ansible_play_hosts_all", ())), fail_on=args["fail_on"])
         except (OSError, ValueError) as error:

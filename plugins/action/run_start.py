@@ -11,6 +11,7 @@ from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import wall
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import arguments as run_arguments
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
@@ -28,6 +29,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         """Start the run, or join the one that this ansible-playbook has."""
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
+        refused = wall.refusal(task_vars)
+        if refused:
+            raise AnsibleActionFail(refused)
         _result, args = self.validate_argument_spec(argument_spec=_SPEC)
         job = task_vars.get("awx_job_id") or task_vars.get("tower_job_id")
         folder = str(task_vars.get("playbook_dir", "."))

@@ -17,6 +17,8 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core import findings as contract
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import wall
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import reader
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import masking as secrets
@@ -49,6 +51,9 @@ class CheckAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no ty
         host = str(task_vars.get("inventory_hostname", "localhost"))
         if self._task.async_val:
             raise AnsibleActionFail(f"{self.module}: async is not supported: findings are recorded when the task ends")
+        refused = wall.refusal(task_vars)
+        if refused:
+            raise AnsibleActionFail(f"{self.module}: {refused}")
         run = runs.current()
         args = dict(self._task.args)
         hidden = secrets.collect(args) | secrets.of_variables(task_vars)
@@ -63,11 +68,10 @@ class CheckAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no ty
             return {**result, "unreachable": True, "changed": False, "msg": f"{host} was not reachable earlier in this run"}
         started = time.monotonic()
         try:
-            result.update(
-                self._execute_module(
-                    module_name=f"opsrunner.runbook.{self.module}", module_args=self.module_args(args, task_vars), task_vars=task_vars
-                )
+            answer = self._execute_module(
+                module_name=f"opsrunner.runbook.{self.module}", module_args=self.module_args(args, task_vars), task_vars=task_vars
             )
+            result.update(wall.passed(answer, self.module))
         except AnsibleConnectionFailure as error:
             self._unreachable(run, host, delegated, str(error), started, hidden)
             raise
@@ -84,6 +88,13 @@ class CheckAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no ty
         result["findings"] = [item for item in recorded if item["check"] != "host.reachable"]
         return result
 
+    def _read(self, item: Any) -> contract.Finding:
+        """The finding, or one that says why it cannot be used."""
+        try:
+            return reader.read(item)
+        except reader.FindingError as error:
+            return self._failure("finding", str(error))
+
     def _failure(self, what: str, reason: str) -> contract.Finding:
         text = contract.message(f"task.{what}", task=self.module, reason=contract.cut(reason, 300))
         return contract.finding(f"task.{self.module}", "task", "unknown", text)
@@ -99,7 +110,7 @@ class CheckAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no ty
 
     def _record(self, run: runs.Run | None, host: str, found: list[contract.Finding], hidden: set[str]) -> list[contract.Finding]:
         own_name = "-" if self._task.args.get("scope") == "system" else host
-        complete = [complete_finding(item, own_name, hidden, bool(self._task.no_log)) for item in found]
+        complete = reader.worst_of_each(complete_finding(self._read(item), own_name, hidden, bool(self._task.no_log)) for item in found)
         if run:
             run.append(complete)
         return complete
@@ -108,7 +119,7 @@ class CheckAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no ty
 def complete_finding(item: contract.Finding, host: str, hidden: set[str], no_log: bool = False) -> contract.Finding:
     """The finding as it is recorded: host and summary added, secrets masked, evidence left out under ``no_log``."""
     item = secrets.mask(item, hidden)
-    item["host"] = item.get("host") or host
+    item["host"] = host
     if no_log:
         item["message"], item["params"], item["evidence"] = "task.hidden", {"check": item["check"]}, {}
     item["summary"] = contract.cut(" ".join(catalogue.tell(item).split()), contract.SUMMARY_LIMIT)

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.utils.display import Display
-
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue, display
 
 
 def show(result: dict[str, Any], task_vars: dict[str, Any] | None) -> None:
@@ -19,4 +17,4 @@ def show(result: dict[str, Any], task_vars: dict[str, Any] | None) -> None:
         what = {"keep": "keep", "remove": "would remove", "finish": "would finish removing"}[item["action"]]
         why = ", ".join(catalogue.text("backup.keep." + reason) for reason in item["reasons"])
         color = None if item["action"] == "keep" else "yellow"
-        Display().display(f"{host}: {what} {item['path']} ({catalogue.size(item['size'])}): {why}", color=color)
+        display.show([f"{host}: {what} {item['path']} ({catalogue.size(item['size'])}): {why}"], color)

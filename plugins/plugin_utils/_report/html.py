@@ -26,11 +26,11 @@ from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report.model im
     Item,
     Point,
     Report,
-    clean,
     time_text,
 )
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text.display import clean
 
 ASSETS = Path(__file__).parent / "assets"
 #: Characters of findings in full; those beyond are told in a line each.

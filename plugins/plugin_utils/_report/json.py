@@ -24,8 +24,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report.model import Item, Report, clean
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report.model import Item, Report
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text.display import clean
 
 SCHEMA = "opsrunner.report"
 VERSION = 1

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report.model import GLYPHS, Item, Report, clean
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report.model import GLYPHS, Item, Report
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text.display import clean
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|~#$])")
 #: Findings with their evidence; beyond it a table row each is enough, and tickets have limits.

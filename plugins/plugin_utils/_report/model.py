@@ -24,6 +24,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._core.thresholds
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import diff as run_diff
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text.display import clean, clean_lines
 
 #: A status is told by sign and word, never by colour alone.
 GLYPHS = {"ok": "✔", "warning": "!", "unknown": "?", "critical": "✖"}
@@ -34,29 +35,6 @@ SHARED_FROM = 3
 #: Seconds since the epoch, value, status.
 Point = tuple[float, float, str]
 History = Mapping[tuple[str, str], Sequence[tuple[float, "float | None", str]]]
-
-_ESCAPES = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~]?)|\x9b[0-?]*[ -/]*[@-~]?"
-)
-_SPACES = re.compile(r"[\s\x85\u2028\u2029]+")
-_HARMFUL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
-)
-_SURROGATES = re.compile("[\ud800-\udfff]")
-
-
-def clean(value: Any) -> str:
-    """``value`` as one line of text without anything but what is to be seen."""
-    text = value if isinstance(value, str) else str(value)
-    if text.isprintable():
-        return text.strip()
-    text = _SPACES.sub(" ", _ESCAPES.sub("", text))
-    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", _HARMFUL.sub("", text)).strip()
-
-
-def clean_lines(value: Any) -> list[str]:
-    """As :func:`clean`, for text that may be several lines."""
-    return [line for line in map(clean, str(value).splitlines()) if line]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import STATUSES
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report.model import clean
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text.display import clean
 
 #: The monitoring-plugins' numbers.
 STATUS_NUMBERS = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}

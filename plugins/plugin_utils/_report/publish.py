@@ -45,6 +45,7 @@ def publish(
             if not problem.rebuilt:  # else it is whole again, from the records
                 break
     artifacts: dict[str, str] = {}
+    failed: dict[str, str] = {}
     record = {**record, "notes": notes, "language": language}
     report = report_model.build(record, history=history, previous=previous, language=language, folder=run.home)
     renderers: dict[str, Callable[[], str]] = {
@@ -61,7 +62,12 @@ def publish(
                 artifacts[name] = f"report.{name}"
             except OSError as error:
                 notes.append(message("run.report_unwritten", name=f"report.{name}", reason=error.strerror or str(error)))
+            except Exception as error:  # noqa: BLE001  # one format must not take the others and the exit status with it
+                failed[name] = f"report.{name} could not be rendered: {type(error).__name__}: {error}"
         record = {**record, "notes": notes, "artifacts": artifacts}
+        if failed:
+            record["problems"] = list(dict.fromkeys([*record.get("problems", ()), *failed.values()]))
+            record["state"] = "failed" if record["state"] == "complete" else record["state"]
         try:
             run.write(record)
         except OSError as error:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report import model as report_model
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report.model import GLYPHS, Group, Item, Report
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text.display import clean
 
 _COLOURS = {"critical": "1;31", "unknown": "1;35", "warning": "1;33", "ok": "32", "faint": "2", "strong": "1"}
 #: Hosts with a text of their own under a shared problem, pieces of evidence, and hosts named in a row.
@@ -209,9 +209,9 @@ def _changes(report: Report, page: _Page) -> None:
         page.add(report.text(title), "strong")
         for change in changes[:_NAMES]:
             finding = change.after or change.before or {}
-            host = report.host_text(report_model.clean(change.host))
+            host = report.host_text(clean(change.host))
             page.add(
-                f"{host} {report_model.clean(change.check)}: {report.told(finding)}",
+                f"{host} {clean(change.check)}: {report.told(finding)}",
                 first=f"  {GLYPHS['ok'] if title == 'solved' else '-'} ",
             )
         if len(changes) > _NAMES:

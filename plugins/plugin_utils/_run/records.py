@@ -41,6 +41,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings i
     utc_now,
     worst,
 )
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import reader
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
 SCHEMA = 1
@@ -161,7 +162,7 @@ class Run:
         found: dict[tuple[str, str], Finding] = {}
         for line in self.lines():
             item: Any = line.get("finding")
-            if is_finding(item):
+            if reader.is_finding(item):
                 found[item["host"], item["check"]] = item
         return list(found.values())
 
@@ -243,18 +244,13 @@ class Run:
         return record
 
 
-def is_finding(item: Any) -> bool:
-    """Whether it has what every finding has; a file of the state folder may hold anything."""
-    return isinstance(item, dict) and all(isinstance(item.get(key), str) for key in ("host", "check")) and item.get("status") in STATUSES
-
-
 def _is_record(record: Record) -> bool:
     if not all(isinstance(record.get(key), str) for key in ("id", "runbook", "system", "state", "start")):
         return False
     if not isinstance(record.get("started_at"), (int, float)) or record.get("status", "ok") not in STATUSES:
         return False
     found = record.get("findings", [])
-    return isinstance(found, list) and all(map(is_finding, found))
+    return isinstance(found, list) and all(map(reader.is_finding, found))
 
 
 def _as_text(record: Record) -> str:

@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,7 +19,7 @@ from typing import Any, NoReturn
 from opsrunner import __version__, output
 from opsrunner.commands import handlers, own_options, schedule
 from opsrunner.commands import run as running
-from opsrunner.errors import EXIT_INTERRUPTED, EXIT_USAGE, RefusalError, UsageError, unknown
+from opsrunner.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USAGE, RefusalError, UsageError, unknown
 from opsrunner.find import runbooks
 
 #: Parts of a runbook that are asked for often.
@@ -243,3 +244,7 @@ def _main(argv: Sequence[str] | None) -> int:
         return EXIT_INTERRUPTED
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else EXIT_USAGE
+    except Exception:  # noqa: BLE001  # whatever it is: a scheduler must not take it for a status of findings
+        traceback.print_exc()
+        print("opsrunner: this is a fault of opsrunner; what was found up to here is kept (opsrunner show last)", file=sys.stderr)
+        return EXIT_INCOMPLETE

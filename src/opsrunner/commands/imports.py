@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
 from opsrunner.errors import RefusalError
-from opsrunner.find.collection import findings, reports, runs
+from opsrunner.find.collection import findings, reader, reports, runs
 
 #: Larger input is no record.
 LIMIT = 64 * 1024 * 1024
+#: Seconds since the epoch that no run starts after: the end of the year 9999.
+LATEST = 253402300799
+#: Keys of a record that are kept; all others are dropped.
+_KEYS = (
+    *("schema", "id", "runbook", "system", "title", "state", "start", "started_at", "end", "seconds", "status", "counts", "hosts"),
+    *("expected_hosts", "revision", "job", "via", "problems", "notes", "findings", "who", "arguments", "task_stats", "language", "fail_on"),
+)
+_KINDS = {"counts": Mapping, "hosts": Mapping, "who": Mapping, "arguments": Mapping, "notes": list, "problems": list}
+_STATES = ("complete", "failed", "interrupted", "refused", "running", "killed")
 _TEXTS = ("id", "runbook", "system", "state", "start", "status")
 _NAME = re.compile(r"[^\x00-\x1f]{1,300}\Z")
 
@@ -28,8 +38,8 @@ def read(text: str) -> runs.Record:
         raise RefusalError("this is no record: it is larger than 64 MiB")
     try:
         data = json.loads(text)
-    except ValueError as error:
-        raise RefusalError(f"this is no JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise RefusalError(f"this is not JSON: {error}") from None
     for name in ("artifacts", "opsrunner_run"):
         if isinstance(data, Mapping) and isinstance(data.get(name), Mapping):
             data = data[name]
@@ -40,36 +50,96 @@ def read(text: str) -> runs.Record:
             raise RefusalError(f"{key}: is missing or no text")
     if not runs.RUN_ID.match(data["id"]):
         raise RefusalError(f"id: {data['id']!r} is no run's id")
-    if not isinstance(data.get("started_at"), (int, float)):
-        raise RefusalError("started_at: is missing or no time")
+    for key in ("started_at", "seconds"):
+        value = data.get(key)
+        if value is None and key == "seconds":
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LATEST:
+            raise RefusalError(f"{key}: must be a number of seconds between 0 and {LATEST}")
     if data["status"] not in findings.STATUSES:
         raise RefusalError(f"status: {data['status']!r} is none of {', '.join(findings.STATUSES)}")
     return _complete(dict(data))
 
 
-def _complete(record: dict[str, Any]) -> runs.Record:
-    found = record.get("findings")
-    if not isinstance(found, list):
-        raise RefusalError("findings: is missing or no list")
-    for index, item in enumerate(found):
-        if not isinstance(item, Mapping) or not all(isinstance(item.get(key), str) and _NAME.match(item[key]) for key in ("host", "check")):
-            raise RefusalError(f"findings[{index}]: has no host or no check")
-        if item.get("status") not in findings.STATUSES:
-            raise RefusalError(f"findings[{index}].status: {item.get('status')!r} is none of {', '.join(findings.STATUSES)}")
-    record["counts"] = record.get("counts") or runs.count(found)
-    record["hosts"] = record.get("hosts") or runs.by_host(found)
-    sent = sum(record["counts"].values())
-    notes = list(record.get("notes") or ())
-    if sent > len(found):
-        notes.append(findings.message("run.imported", count=sent - len(found)))
+def _complete(given: dict[str, Any]) -> runs.Record:
+    try:
+        record = {
+            key: reader.bounded(given[key], key, reader.Budget(1_000_000, LIMIT)) for key in _KEYS if key in given and key != "findings"
+        }
+    except reader.FindingError as error:
+        raise RefusalError(str(error)) from None
+    if record["state"] not in _STATES:
+        raise RefusalError(f"state: must be one of {', '.join(_STATES)}")
+    for key, kind in (
+        ("counts", Mapping),
+        ("hosts", Mapping),
+        ("who", Mapping),
+        ("arguments", Mapping),
+        ("notes", list),
+        ("problems", list),
+    ):
+        if record.get(key) is not None and not isinstance(record[key], kind):
+            raise RefusalError(f"{key}: must be a {'list' if kind is list else 'mapping'}")
+    for key in ("title", "end", "revision", "via", "language"):
+        if record.get(key) is not None and not isinstance(record[key], str):
+            raise RefusalError(f"{key}: must be a text")
+    found = _findings(given.get("findings"))
+    left_out = _left_out(record, found)
+    notes = [note for note in record.get("notes") or () if isinstance(note, str) or _is_message(note)]
+    if left_out:
+        notes.append(findings.message("run.imported", count=left_out))
+    hosts = record.get("expected_hosts")
     return {
         **record,
+        "counts": record.get("counts") or runs.count(found),
+        "hosts": runs.by_host(found),
+        "findings": found,
         "notes": notes,
-        "problems": list(record.get("problems") or ()),
-        "expected_hosts": record.get("expected_hosts") or sorted(host for host in record["hosts"] if host != "-"),
+        "problems": [str(problem) for problem in record.get("problems") or ()],
+        "expected_hosts": [str(host) for host in hosts] if isinstance(hosts, list) else sorted({item["host"] for item in found} - {"-"}),
         # A run that was going on when it was sent away cannot be followed from here.
         "state": "killed" if record["state"] == "running" else record["state"],
     }
+
+
+def _findings(given: Any) -> list[dict[str, Any]]:
+    if not isinstance(given, list):
+        raise RefusalError("findings: is missing or no list")
+    found = []
+    for index, item in enumerate(given):
+        try:
+            read = reader.read(item)
+        except reader.FindingError as error:
+            raise RefusalError(f"findings[{index}].{error}") from None
+        if not isinstance(read.get("host"), str) or not _NAME.match(read["host"]):
+            raise RefusalError(f"findings[{index}].host: is missing or not valid")
+        found.append(read)
+    keys = [(item["host"], item["check"]) for item in found]
+    twice = next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
+    if twice:
+        raise RefusalError(f"findings: {twice[1]} of host {twice[0]} is there more than once")
+    return found
+
+
+def _left_out(record: Mapping[str, Any], found: list[dict[str, Any]]) -> int:
+    """How many findings the counts have beyond those that were sent. Raises RefusalError when the two contradict each other."""
+    counted = runs.count(found)
+    counts = record.get("counts") or counted
+    if set(counts) - set(findings.STATUSES) or not all(
+        isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 10**9 for n in counts.values()
+    ):
+        raise RefusalError(f"counts: must be whole numbers for {', '.join(findings.STATUSES)}")
+    for status in findings.STATUSES:
+        if counts.get(status, 0) < counted[status]:
+            raise RefusalError(f"counts.{status}: is {counts.get(status, 0)}, but {counted[status]} findings have this status")
+    status = findings.worst(status for status in findings.STATUSES if counts.get(status, 0))
+    if record["status"] != status:
+        raise RefusalError(f"status: is {record['status']}, but by the counts it is {status}")
+    return sum(counts.values()) - len(found)
+
+
+def _is_message(note: Any) -> bool:
+    return isinstance(note, Mapping) and isinstance(note.get("message"), str) and isinstance(note.get("params", {}), Mapping)
 
 
 def keep(record: runs.Record, language: str = "en") -> runs.Run:
@@ -81,7 +151,14 @@ def keep(record: runs.Record, language: str = "en") -> runs.Run:
     except FileExistsError:
         raise RefusalError(f"run {record['id']} is kept here already") from None
     run = runs.Run(folder)
-    run.write(record)
-    run.append(record["findings"])
-    reports.publish(run, record, language)
+    try:
+        run.write(record)
+        run.append(record["findings"])
+        reports.publish(run, record, language)
+        run.read()
+    except Exception as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise
+        raise RefusalError(f"this record cannot be reported, and is not kept: {type(error).__name__}: {error}") from error
     return run

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from opsrunner.errors import UsageError
-from opsrunner.find.collection import findings, report_model, report_terminal, reports, run_diff, run_index, runs
+from opsrunner.find.collection import display, findings, report_model, report_terminal, reports, run_diff, run_index, runs
 from opsrunner.play import live
 
 _COLOURS = {"ok": "32", "warning": "33", "unknown": "35", "critical": "31"}
@@ -184,7 +184,7 @@ def _change(change: run_diff.Change, color: bool) -> str:
     told = f"\x1b[{_COLOURS[status]}m{status}\x1b[0m" if color else status
     summary = report_model.tell(seen, "en")
     was = f" (was {report_model.tell(change.before, 'en')})" if change.before and change.after and change.what != "still" else ""
-    return f"  {told:<8} {report_model.clean(change.host)}  {report_model.clean(change.check)}: {summary}{was}"
+    return f"  {told:<8} {display.clean(change.host)}  {display.clean(change.check)}: {summary}{was}"
 
 
 def as_data(one: runs.Record, other: runs.Record) -> dict[str, Any]:

@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import arguments as run_arguments
     from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import diff as run_diff
     from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import index as run_index
+    from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import reader
     from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
-    from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
+    from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue, display
     from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import masking as secrets
 
 __all__ = [
@@ -54,9 +55,11 @@ __all__ = [
     "backup_sets",
     "backup_verify",
     "catalogue",
+    "display",
     "findings",
     "managed_files",
     "options",
+    "reader",
     "report_html",
     "report_json",
     "report_markdown",
@@ -86,9 +89,11 @@ _ROOMS = {
     "backup_sets": "module_utils._backup.sets",
     "backup_verify": "module_utils._backup.verify.run",
     "catalogue": "plugin_utils._text.catalogue",
+    "display": "plugin_utils._text.display",
     "findings": "module_utils._core.findings",
     "managed_files": "module_utils._files.managed",
     "options": "module_utils._core.options",
+    "reader": "plugin_utils._run.reader",
     "report_html": "plugin_utils._report.html",
     "report_json": "plugin_utils._report.json",
     "report_markdown": "plugin_utils._report.markdown",

@@ -52,6 +52,12 @@ def elapsed(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def _counts(item: Any) -> bool:
+    """Whether a line of the run can be counted; the report reads it in full."""
+    texts = isinstance(item, dict) and all(isinstance(item.get(key), str) for key in ("host", "check"))
+    return texts and item.get("status") in findings.STATUSES
+
+
 class Tally:
     """What was found so far; reads only what was added to the run's file."""
 
@@ -81,7 +87,7 @@ class Tally:
             item = json.loads(line)["finding"]
         except (ValueError, LookupError, TypeError):
             return
-        if not runs.is_finding(item):
+        if not _counts(item):
             return
         key = (item["host"], item["check"])
         self._statuses[key] = item["status"]

@@ -109,7 +109,7 @@ def with_unit(value: float | None, unit: str, language: str = "en") -> str:
     return f"{number(value)} {unit}".rstrip()
 
 
-def text(identifier: str, language: str = "en", **params: Any) -> str:
+def text(identifier: str, language: str = "en", /, **params: Any) -> str:
     """One text of the catalogue. An id that is not there is shown as itself, with its parameters."""
     entry = entries().get(identifier)
     if entry is None:
@@ -119,7 +119,9 @@ def text(identifier: str, language: str = "en", **params: Any) -> str:
 
 def tell(message: Mapping[str, Any], language: str = "en") -> str:
     """A message (``{"message": id, "params": {...}}``) as text."""
-    return text(str(message["message"]), language, **dict(message.get("params") or {}))
+    params = message.get("params")
+    named = {str(name): value for name, value in params.items()} if isinstance(params, Mapping) else {}
+    return text(str(message["message"]), language, **named)
 
 
 def remedy(finding: Mapping[str, Any], language: str = "en") -> str:

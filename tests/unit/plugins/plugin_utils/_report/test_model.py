@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import finding, message
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._report import model as report_model
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue, display
 from tests.helpers import report_records as records
 
 
@@ -36,13 +36,13 @@ from tests.helpers import report_records as records
     ],
 )
 def test_text_from_hosts_is_made_harmless(given_text, seen):
-    assert report_model.clean(given_text) == seen
+    assert display.clean(given_text) == seen
 
 
 @given(st.text())
 def test_what_is_clean_stays_as_it_is_and_can_be_written(text):
-    seen = report_model.clean(text)
-    assert report_model.clean(seen) == seen
+    seen = display.clean(text)
+    assert display.clean(seen) == seen
     assert not any(ord(character) < 32 or 0x7F <= ord(character) < 0xA0 for character in seen)
     seen.encode("utf-8")
 
