@@ -10,8 +10,8 @@ from typing import Any
 from ansible.utils.display import Display
 
 from ansible_collections.opsrunner.runbook.plugins.action.health_probe import bundle, check_expressions
+from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import outcome as restore_outcome
 from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import plan as restore_plan
-from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import run as restore_run
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 
@@ -84,4 +84,4 @@ def _plan(plan: dict[str, Any]) -> list[str]:
         return [f"would remove {path}" for path in plan["discard"]]
     if "aside" in plan:
         return [f"set aside: {path}" for path in plan["aside"]]
-    return [f"would: {line}" for line in restore_run.told_plan(plan)] if plan else []
+    return [f"would: {line}" for line in restore_outcome.told_plan(plan)] if plan else []

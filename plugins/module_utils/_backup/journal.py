@@ -215,7 +215,7 @@ def digest(spec: Mapping[str, Any], engine: str) -> str:
     import hashlib
     import json
 
-    told = {name: value for name, value in spec.items() if name not in ("password", "timeout", "exclude", "before", "after")}
+    told = {name: value for name, value in spec.items() if name not in ("password", "timeout", "exclude", "special", "before", "after")}
     return hashlib.sha256(json.dumps([engine, told], sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

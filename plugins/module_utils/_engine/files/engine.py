@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core import readers as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
 from ansible_collections.opsrunner.runbook.plugins.module_utils._files import durable, folders
-from ansible_collections.opsrunner.runbook.plugins.module_utils._files.patterns import entries, left_out
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files.patterns import alike, entries, is_left_out, left_out
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process import orphans
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, Command, Place
@@ -28,7 +28,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place i
 from .. import set_names
 from ..artifact import Artifact
 from ..base import HELD, Drilled, Dump, Engine, EngineError, Found, Request, Restorer, Stored, Told, Work, compare
-from .listing import BLOCKS, CAPABILITY, ArchiveLimits, ArchiveProblem, Counted, Listing, listing_command, told
+from .listing import BLOCKS, CAPABILITY, ArchiveLimits, ArchiveProblem, Counted, Listing, is_privileged, listing_command, told
 from .swap import OURS, Swap, keep_parents, make_parents, open_folder, own_ident, remove_parents
 
 #: Files whose content is sampled.
@@ -71,6 +71,7 @@ class FilesEngine(Engine):
         "before": read.argv,
         "after": read.argv,
         "snapshot_root": read.absolute,
+        "special": read.texts,
     }
     required = ("paths",)
 
@@ -79,6 +80,9 @@ class FilesEngine(Engine):
         for at, one in enumerate(item["paths"]):
             if one == "/":
                 raise OptionError("%s.paths[%d]" % (path, at), "is the whole host: name the folders", hint="/srv")
+        for at, pattern in enumerate(item.get("special", ())):
+            if not pattern.startswith("/"):
+                raise OptionError("%s.special[%d]" % (path, at), "%r is no absolute path" % pattern, hint="/" + pattern)
         for at, pattern in enumerate(item.get("exclude", ())):
             here = "%s.exclude[%d]" % (path, at)
             if "/" in pattern.rstrip("/") and not pattern.startswith(("/", "*/")):
@@ -130,7 +134,17 @@ class FilesEngine(Engine):
                 heard=listing.heard,
             )
             started = time.time()
-            yield Dump(command, lambda: self._finish(listing, names, literal, base, version, said, started, work))
+            permitted = spec.get("special") or ()
+
+            def finish() -> Told:
+                told_of = self._finish(listing, names, literal, base, version, said, started, work)
+                privileged = _unpermitted(listing, permitted)
+                if privileged:
+                    text = "a restore will refuse %d entries that special does not name: %s"
+                    work.warn(text % (len(privileged), "; ".join(privileged[:3])))
+                return told_of
+
+            yield Dump(command, finish)
 
     def _finish(
         self,
@@ -194,7 +208,12 @@ class FilesEngine(Engine):
         """The restore of all paths, or of some, where they were or below another folder."""
         if work.place is not HOST:
             raise EngineError("failed", "files are restored on this host alone: name a folder here as the target")
-        yield FilesRestorer(artifact, stored, request, work, spec.get("exclude") or ())
+        yield FilesRestorer(artifact, stored, request, work, spec)
+
+    def outside(self, spec: Mapping[str, Any], artifact: Artifact, part: Sequence[str] = ()) -> List[str]:
+        """Paths of the manifest, or of the part, that are neither a path of the options nor below one."""
+        names = [one.strip("/") for one in part] or [path[1:] for path in _paths(artifact)]
+        return ["/" + name for name in names if not any(_covers(path.strip("/"), name) for path in spec["paths"])]
 
     def integrity(self, spec: Mapping[str, Any], work: Work) -> Found:
         """Read every file to its end."""
@@ -210,6 +229,22 @@ class FilesEngine(Engine):
                 tree.add(one)
         problems += tree.problems
         return Found(not problems, problems, tree.counts(), tree.newest)
+
+
+def _covers(pattern: str, name: str) -> bool:
+    """Whether a path or pattern of the options means a name, or a folder that it is in."""
+    head = "/".join(name.split("/")[: pattern.count("/") + 1])
+    return head == pattern or alike(pattern, head)
+
+
+def _unpermitted(listing: Listing, permitted: Sequence[str], members: Sequence[str] = ()) -> List[str]:
+    """Devices and programs with rights of their own in an archive, or in members of it, that no pattern permits."""
+    found = []
+    for name, what in sorted(listing.special.items()):
+        wanted = not members or any(name == member or name.startswith(member + "/") for member in members)
+        if wanted and is_privileged(what) and not is_left_out(permitted, "/" + name):
+            found.append("/%s (%s)" % (name, what))
+    return found
 
 
 class ConfigEngine(FilesEngine):
@@ -642,9 +677,10 @@ class FilesRestorer(Restorer):
     ``.opsrunner-aside-<ident>``; both are inside a path that is a mount point, or has entries that are excluded: those stay as they
     are, for no backup has them. What is excluded deeper is set aside with the folder that holds it."""
 
-    def __init__(self, artifact: Artifact, stored: Stored, request: Request, work: Work, exclude: Sequence[str] = ()) -> None:
+    def __init__(self, artifact: Artifact, stored: Stored, request: Request, work: Work, spec: Mapping[str, Any] = {}) -> None:
         self._artifact, self._stored, self._request, self._work = artifact, stored, request, work
-        self._exclude = exclude
+        self._exclude: Sequence[str] = spec.get("exclude") or ()
+        self._permitted: Sequence[str] = spec.get("special") or ()
         self._ident = own_ident(request.ident, artifact)
         self._target = None if request.target is None else "/" + request.target.strip("/")
         if request.target is not None and (not request.target.startswith("/") or ".." in request.target.split("/")):
@@ -685,7 +721,16 @@ class FilesRestorer(Restorer):
             missing = [member for member in self._members if os.fsencode(member) not in self._listing.found]
             if missing:
                 raise EngineError("failed", "/%s is not in the backup" % missing[0])
+            refused = _unpermitted(self._listing, self._permitted, self._members)
+            if refused:
+                # Who made the set says what was in it; what may get rights on this host is the inventory's to say.
+                text = "it holds %d entries with rights of their own that special in the artifact's options does not name: %s"
+                raise EngineError("unsafe", text % (len(refused), "; ".join(refused[:5])))
         return self._listing
+
+    def places(self) -> List[str]:
+        """The paths that are replaced."""
+        return [self._place(member) for group in self._groups for member in group.members]
 
     def needs(self) -> List[Tuple[str, int]]:
         """Free bytes beside each path."""

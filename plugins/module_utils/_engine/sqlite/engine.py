@@ -107,6 +107,11 @@ class SqliteEngine(Engine):
             raise EngineError("failed", "a database of SQLite is restored on this host alone: name a file here as the target")
         yield SqliteRestorer(spec, artifact, stored, request, work)
 
+    def outside(self, spec: Mapping[str, Any], artifact: Artifact, part: Sequence[str] = ()) -> List[str]:
+        """The database of the manifest, where that is another one. It never goes where the manifest says."""
+        source = artifact.source.get("database")
+        return [source] if isinstance(source, str) and source != spec["database"] else []
+
     def integrity(self, spec: Mapping[str, Any], work: Work) -> Found:
         """Every page, index and reference of the present database, read only, with what is in its log."""
         path = spec["database"]
@@ -504,7 +509,7 @@ class SqliteRestorer(Restorer):
     def __init__(self, spec: Mapping[str, Any], artifact: Artifact, stored: Stored, request: Request, work: Work) -> None:
         self._artifact, self._stored, self._request, self._work = artifact, stored, request, work
         self._ident = own_ident(request.ident, artifact)
-        path = request.target or spec.get("database") or artifact.source.get("database")
+        path = request.target or spec.get("database")  # never where the manifest says
         if not isinstance(path, str) or not path.startswith("/") or ".." in path.split("/") or path.endswith("/"):
             raise EngineError("failed", "%r is no file's absolute path" % (path,))
         self._path = path
@@ -520,6 +525,10 @@ class SqliteRestorer(Restorer):
     @property
     def _staged(self) -> str:
         return os.path.join(self._swap.stage, self._name)
+
+    def places(self) -> List[str]:
+        """The database with its logs."""
+        return [self._path, *(self._path + ending for ending in _BESIDE)]
 
     def needs(self) -> List[Tuple[str, int]]:
         """Free bytes beside the database: the size of the one that is made."""

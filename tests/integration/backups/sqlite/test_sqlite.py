@@ -273,7 +273,8 @@ def test_tables_that_cannot_be_had(bench: Bench, path: Path, part: str, text: st
     artifact, stored = bench.make(database=str(path))
     before = sorted(os.listdir(path.parent))
     request = Request("t1", (part,))
-    with pytest.raises(EngineError, match=text), bench.engine.restorer({}, artifact, stored, request, bench.work()) as restorer:
+    spec = {"database": str(path)}
+    with pytest.raises(EngineError, match=text), bench.engine.restorer(spec, artifact, stored, request, bench.work()) as restorer:
         restorer.stage()
     assert sorted(os.listdir(path.parent)) == before
 
@@ -517,7 +518,8 @@ def test_space_is_checked(bench: Bench, path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(EngineError) as caught:
         bench.make(database=str(path))
     assert caught.value.code == "space"
-    with bench.engine.restorer({}, artifact, stored, Request("s"), bench.work()) as restorer, pytest.raises(EngineError) as caught:
+    spec = {"database": str(path)}
+    with bench.engine.restorer(spec, artifact, stored, Request("s"), bench.work()) as restorer, pytest.raises(EngineError) as caught:
         restorer.stage()
     assert caught.value.code == "space"
     assert not [name for name in os.listdir(path.parent) if name.startswith(".opsrunner")]
