@@ -79,6 +79,13 @@ class State(NamedTuple):
         """Whether it was left in the middle (if nobody works on it)."""
         return self.phase not in SETTLED
 
+    @property
+    def ways(self) -> List[str]:
+        """How it can be ended."""
+        if self.phase == DISCARDING:
+            return ["--discard"]
+        return ["--undo"] if self.phase == UNDOING else ["--undo", "--resume"]
+
 
 class Journal:
     """The journal of a backup's restore, held by this process."""

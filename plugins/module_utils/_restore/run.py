@@ -67,9 +67,8 @@ def _list(job: Job) -> Outcome:
             state = restore_journal.read(job.folder, backup.name)
             left = state is not None and state.interrupted and not restore_journal.is_held(job.folder, backup.name)
             if state is not None and left:
-                found.append(
-                    outcome.found(backup, "critical", outcome.text("interrupted", backup, set=state.set, phase=phase(state.phase)))
-                )
+                text = outcome.text("interrupted", backup, set=state.set, phase=phase(state.phase), ways=state.ways)
+                found.append(outcome.found(backup, "critical", text))
             backup_disk.check(backup)
             told = restore_plan.listed(backup)
         except (BackupError, JournalError) as error:
