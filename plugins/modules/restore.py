@@ -157,9 +157,11 @@ def main() -> None:
     )
     try:
         job = restore_plan.parse(module.params)
+        outcome = restore_run.run(job, module.check_mode, restore_run.usual_means(module.params["jmespath"]))
     except OptionError as error:
         module.fail_json(msg=str(error))
-    outcome = restore_run.run(job, module.check_mode, restore_run.usual_means(module.params["jmespath"]))
+    except MemoryError:  # within a restore it is caught, and what was done is taken back
+        outcome = restore_run.out_of_memory(module.params)
     told = {"changed": outcome.changed, "findings": outcome.found, "sets": list(outcome.sets)}
     if outcome.plan is not None:
         told["plan"] = outcome.plan

@@ -19,7 +19,7 @@ back: see ``_backup/journal.py`` for what is written and ``steps.py`` for what i
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import disk as backup_disk
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import journal as restore_journal
@@ -28,7 +28,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import s
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.journal import Journal, JournalError, Part, State
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.sets import BackupError, SetFolder
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core import times
-from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import Finding
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import Finding, finding, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError
 from ansible_collections.opsrunner.runbook.plugins.module_utils._host import open_files
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
@@ -58,6 +58,14 @@ def run(job: Job, check_mode: bool, means: Means) -> Outcome:
     if job.action == "list":
         return _list(job)
     return _Restore(job, check_mode, means).run()
+
+
+def out_of_memory(params: Mapping[str, Any]) -> Outcome:
+    """What a module says that had too little memory even to read its options; nothing was touched."""
+    names = [params["backup"]] if params.get("backup") else [one["name"] for one in params.get("backups") or ()]
+    text = "backup.restore.refused"
+    told = [(name, message(text, name=name, reason=NO_MEMORY)) for name in names]
+    return Outcome([finding("backup.%s.restore" % name, "backup", "critical", one) for name, one in told], failed=NO_MEMORY)
 
 
 def _list(job: Job) -> Outcome:
@@ -118,7 +126,10 @@ class _Restore(After):
             return self._ended("critical", self._text("refused", reason=outcome.line(error)), failed=outcome.line(error))
         except steps.StoppedError as error:
             return self._ended("critical", self._text("refused", reason=str(error)), failed=str(error))
-        except MemoryError:
+        except (MemoryError, RuntimeError) as error:
+            # Without memory for its stack a thread cannot be started, which is a RuntimeError.
+            if not isinstance(error, MemoryError) and "start new thread" not in str(error):
+                raise
             return self._ended("critical", self._text("refused", reason=NO_MEMORY), failed=NO_MEMORY)
 
     # -- restore --------------------------------------------------------------------------------------------------------------
