@@ -28,7 +28,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import s
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.journal import Journal, JournalError, Part, State
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.sets import BackupError, SetFolder
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core import times
-from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import Finding, finding, message
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import Finding, finding, message, printable
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError
 from ansible_collections.opsrunner.runbook.plugins.module_utils._host import open_files
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
@@ -184,7 +184,11 @@ class _Restore(After):
 
     def _doubt(self, one: SetFolder, parts: Sequence[Part]) -> None:
         """What must be confirmed by its own name before the set is even read. Refusal when it is not and this is no look."""
-        doubts = trust.of_set(self.backup.root, one, backup_ledger.read(self.backup.root))
+        ledger = backup_ledger.read(self.backup.root)
+        doubts = trust.of_set(self.backup.root, one, ledger)
+        copy = trust.only_fetched(one, ledger)
+        if copy is not None:
+            self.notes.append("the set was not made here but fetched from %s: who can write there decides what is in it" % printable(copy))
         plans = {plan.name: plan for plan in self.backup.plan.artifacts}
         for part in parts:
             name = part.artifact.name or part.artifact.file

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Iterator, List, NamedTuple, Sequence
+from typing import Iterator, List, NamedTuple, Optional, Sequence
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import ledger as backup_ledger
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import manifest as backup_manifest
@@ -39,6 +39,17 @@ def of_set(root: str, one: SetFolder, ledger: backup_ledger.Ledger) -> List[Doub
     if backup_ledger.manifest_sha256(ledger, one.name) is None:
         found.append("the ledger does not know the set %s" % one.name)
     return [Doubt(UNTRUSTED_STEP, few(found))] if found else []
+
+
+def only_fetched(one: SetFolder, ledger: backup_ledger.Ledger) -> Optional[str]:
+    """The copy that a set came from which was never made here; None for one that was, or that the ledger does not know."""
+    copy: Optional[str] = None
+    for entry in ledger.entries:
+        if entry["set"] == one.name and entry["what"] == "made":
+            return None
+        if entry["set"] == one.name and entry["what"] == "fetched":
+            copy = str(entry.get("copy"))
+    return copy
 
 
 def of_paths(name: str, paths: Sequence[str]) -> List[Doubt]:

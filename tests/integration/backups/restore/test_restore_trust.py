@@ -154,6 +154,18 @@ def test_paths_of_a_manifest_that_the_inventory_does_not_name_are_refused(case: 
     assert (case.private / "file").read_text() == "old\n"
 
 
+def test_a_set_that_was_only_fetched_is_restored_and_said_to_be_no_work_of_this_host(case: Case) -> None:
+    made = case.make(case.live)
+    digest = backup_sets.sha256((made / "manifest.json").read_bytes())
+    assert "fetched" not in repr(case.restore().found[0]["evidence"])
+    for name in (backup_ledger.LEDGER, backup_ledger.HEAD):
+        (case.root / name).unlink()
+    backup_ledger.append(str(case.root), "fetched", made.name, 0.0, copy="vault", manifest_sha256=digest)
+    plan = case.restore()
+    assert told(plan) == ("warning", "backup.restore.unconfirmed") and "fetched from vault" in repr(plan.found[0]["evidence"])
+    assert told(case.restore("restore")) == ("ok", "backup.restore.done")
+
+
 def test_a_path_below_one_of_the_inventory_is_inside(case: Case) -> None:
     (case.live / "deep").mkdir()
     (case.live / "deep" / "file").write_text("old\n")
