@@ -276,7 +276,7 @@ def test_disk_full_at_stage(tmp_path: Path) -> None:
         assert caught.value.code == "space"
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                "ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files.engine._check_space", lambda _needs: None
+                "ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files.restore.check_space", lambda _needs: None
             )
             with (
                 bench.engine.restorer({"special": ["*"]}, artifact, stored, Request("r"), bench.work()) as restorer,
