@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import options_with_engines as backup_options
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.open_restore import OpenRestoreAction
 
 
-class ActionModule(CheckAction):
+class ActionModule(OpenRestoreAction):
     """Action plugin of backup_status."""
 
     module = "backup_status"

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible.errors import AnsibleConnectionFailure
+
 from ansible_collections.opsrunner.runbook.plugins.action.health_probe import bundle, check_expressions
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import cut, finding, message
+from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import outcome as restore_outcome
 from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import plan as restore_plan
-from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import run as restore_run
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import open_restore
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import masking as secrets
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text.display import show
 
 
-class ActionModule(CheckAction):
+class ActionModule(open_restore.OpenRestoreAction):
     """Action plugin of restore."""
 
     module = "restore"
@@ -34,11 +39,47 @@ class ActionModule(CheckAction):
         """Run the module; sets that are listed and a plan that is not carried out are shown, whatever the verbosity."""
         if _is_of_another_host(dict(self._task.args), task_vars or {}):
             return {"changed": False, "skipped": True, "skip_reason": "the backup is one of another host", "findings": []}
-        result = super().run(tmp, task_vars)
-        host = (task_vars or {}).get("inventory_hostname", "localhost")
+        host, run = str((task_vars or {}).get("inventory_hostname", "localhost")), runs.current()
+        asked = not (run and run.is_unreachable(host))
+        try:
+            result = super().run(tmp, task_vars)
+        except AnsibleConnectionFailure as error:
+            self._record(run, host, self._open("cut", str(error)), secrets.of_variables(task_vars or {}))
+            raise
+        if result.get("unreachable") and asked:
+            self._record(run, host, self._open("cut", str(result.get("msg", ""))), secrets.of_variables(task_vars or {}))
         for line in [*_sets(result.get("sets") or ()), *_plan(result.get("plan") or {}), *_done(result)]:
             show([f"{host}: {line}"])
         return result
+
+    def _execute_module(self, module_name: Any = None, module_args: Any = None, **more: Any) -> dict[str, Any]:
+        """A module that was killed has no findings; then this says what it may have left open."""
+        result: dict[str, Any] = super()._execute_module(module_name=module_name, module_args=module_args, **more)
+        if result.get("failed") and not result.get("findings") and not result.get("unreachable"):
+            result["findings"] = self._open("ended", str(result.get("msg", "")))
+        return result
+
+    def _open(self, how: str, reason: str) -> list[dict[str, Any]]:
+        """The findings that a restore may be open, where the task was to change something."""
+        args = dict(self._task.args)
+        if self._task.check_mode or not _changes(args):
+            return []
+        names = [str(args["backup"])] if args.get("backup") else open_restore.names(args)
+        params = {"reason": cut(" ".join(reason.split()), 200), "ways": ["--undo", "--resume"]}
+        found = [
+            finding(f"backup.{name}.restore", "backup", "unknown", message(f"backup.restore.{how}", name=name, **params)) for name in names
+        ]
+        open_restore.fill(found, names, runs.current())
+        return found
+
+
+def _changes(args: dict[str, Any]) -> bool:
+    """Whether a task is to change something."""
+    if args.get("action") in ("undo", "resume"):
+        return True
+    confirm = args.get("confirm") or ()
+    words = confirm.replace(",", " ").split() if isinstance(confirm, str) else [str(word) for word in confirm]
+    return (restore_plan.DISCARD_STEP if args.get("action") == "discard" else restore_plan.RESTORE_STEP) in words
 
 
 def _is_of_another_host(args: dict[str, Any], task_vars: dict[str, Any]) -> bool:
@@ -83,4 +124,4 @@ def _plan(plan: dict[str, Any]) -> list[str]:
         return [f"would remove {path}" for path in plan["discard"]]
     if "aside" in plan:
         return [f"set aside: {path}" for path in plan["aside"]]
-    return [f"would: {line}" for line in restore_run.told_plan(plan)] if plan else []
+    return [f"would: {line}" for line in restore_outcome.told_plan(plan)] if plan else []

@@ -111,6 +111,12 @@ options:
               - V(*) is within one name, as in V(/srv/*/cache).
             type: list
             elements: str
+          special:
+            description:
+              - For files and config, patterns of whole paths of devices and of programs with rights of their own (setuid, setgid,
+                capabilities) that a restore may put in place. Without them it refuses a set that holds any; making a set warns.
+            type: list
+            elements: str
           one_file_system:
             description: For files, stay on the file systems of the paths.
             type: bool
@@ -332,7 +338,9 @@ options:
         type: dict
         suboptions:
           services:
-            description: Systemd units, stopped in this order and started in the other.
+            description:
+              - Systemd units, stopped in this order and started in the other. Name everything that has the data open.
+              - A restore is refused while a process that it does not stop has files of the data open.
             type: list
             elements: str
           health:

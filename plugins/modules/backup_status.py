@@ -23,6 +23,10 @@ options:
     description: Seconds for a folder to answer and for counting what is in the folders of a backup.
     type: float
     default: 10.0
+  journal_folder:
+    description: Folder on the host in which restores are written down; a restore that was interrupted is critical.
+    type: path
+    default: /var/lib/opsrunner/restores
 """
 
 EXAMPLES = r"""
@@ -48,7 +52,8 @@ EXAMPLES = r"""
 RETURN = r"""
 findings:
   description: What was found; C(backup.<name>.age), C(.size), C(.complete), for sets C(.verified), where asked for C(.count) and
-    C(.min_size); C(.ledger), C(.drill), C(.copies) and C(.space) where there is something to tell.
+    C(.min_size); C(.restore) for a restore that was interrupted; C(.ledger), C(.drill), C(.copies) and C(.space) where there is
+    something to tell.
     When there is no backup to look at, C(.age) alone says why.
   type: list
   elements: dict
@@ -77,6 +82,7 @@ def main() -> None:
             "scope": {"type": "str", "choices": ["host", "system"], "default": "host"},
             "backups": backup_spec.BACKUPS,
             "timeout": {"type": "float", "default": 10.0},
+            "journal_folder": {"type": "path", "default": "/var/lib/opsrunner/restores"},
         },
         supports_check_mode=True,
     )
@@ -84,7 +90,7 @@ def main() -> None:
         backups = backup_looks.parse(module.params["backups"])
     except OptionError as error:
         module.fail_json(msg=str(error))
-    findings, data = backup_status.look(backups, module.params["timeout"])
+    findings, data = backup_status.look(backups, module.params["timeout"], journals=module.params["journal_folder"])
     module.exit_json(changed=False, findings=findings, backups=data)
 
 

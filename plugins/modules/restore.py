@@ -58,6 +58,11 @@ options:
     description:
       - Names of the confirmed steps; V(restore) lets data be restored, V(restore_discard) lets set-aside data be removed.
       - With V(restore_undo_earlier) O(action=undo) takes back an earlier restore where the last one was taken back already.
+      - With V(restore_untrusted) a set is restored though root, set or files belong to other users than root and this one or can be
+        written to by others, or though the ledger does not know the set.
+      - With V(restore_outside) a set is restored though its manifest names paths, or a database of SQLite, that the options of the
+        artifact do not name.
+      - With V(restore_open) data is swapped, or data set aside is removed, though processes have files of it open.
     type: list
     elements: str
     default: []
@@ -152,9 +157,11 @@ def main() -> None:
     )
     try:
         job = restore_plan.parse(module.params)
+        outcome = restore_run.run(job, module.check_mode, restore_run.usual_means(module.params["jmespath"]))
     except OptionError as error:
         module.fail_json(msg=str(error))
-    outcome = restore_run.run(job, module.check_mode, restore_run.usual_means(module.params["jmespath"]))
+    except MemoryError:  # within a restore it is caught, and what was done is taken back
+        outcome = restore_run.out_of_memory(module.params)
     told = {"changed": outcome.changed, "findings": outcome.found, "sets": list(outcome.sets)}
     if outcome.plan is not None:
         told["plan"] = outcome.plan

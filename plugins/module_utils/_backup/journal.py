@@ -79,6 +79,13 @@ class State(NamedTuple):
         """Whether it was left in the middle (if nobody works on it)."""
         return self.phase not in SETTLED
 
+    @property
+    def ways(self) -> List[str]:
+        """How it can be ended."""
+        if self.phase == DISCARDING:
+            return ["--discard"]
+        return ["--undo"] if self.phase == UNDOING else ["--undo", "--resume"]
+
 
 class Journal:
     """The journal of a backup's restore, held by this process."""
@@ -215,7 +222,7 @@ def digest(spec: Mapping[str, Any], engine: str) -> str:
     import hashlib
     import json
 
-    told = {name: value for name, value in spec.items() if name not in ("password", "timeout", "exclude", "before", "after")}
+    told = {name: value for name, value in spec.items() if name not in ("password", "timeout", "exclude", "special", "before", "after")}
     return hashlib.sha256(json.dumps([engine, told], sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -18,6 +18,7 @@ _ARTIFACT: Dict[str, Any] = {
     "level": {"type": "int"},
     "paths": {"type": "list", "elements": "path"},
     "exclude": {"type": "list", "elements": "str"},
+    "special": {"type": "list", "elements": "str"},
     "one_file_system": {"type": "bool"},
     "before": {"type": "raw"},
     "after": {"type": "raw"},

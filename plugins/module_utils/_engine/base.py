@@ -130,6 +130,10 @@ class Restorer:
     def check(self) -> None:
         """Whether the restore can work: target reachable, versions fit, no leftovers in the way. Changes nothing. EngineError."""
 
+    def places(self) -> List[str]:
+        """Paths on this host that :meth:`swap` replaces; none where a server has the files of the data."""
+        return []
+
     def stage(self) -> Mapping[str, int]:
         """Load the data beside the present data, of which nothing is touched; returns its counts. EngineError. What an earlier
         try of this ident has left is removed first."""
@@ -216,6 +220,10 @@ class Engine:
         """Rungs 4 and 5: restore into a scratch place that is no part of the source, count, remove it. ``spec``: how the
         backup's own server is reached if the scratch place is on it (a database of its own name); None: only ``work.scratch``."""
         raise NotImplementedError
+
+    def outside(self, spec: Mapping[str, Any], artifact: Artifact, part: Sequence[str] = ()) -> List[str]:
+        """What of an artifact, or of a part of it, the options do not name: it would go where the manifest says. EngineError."""
+        return []
 
     def restorer(
         self, spec: Mapping[str, Any], artifact: Artifact, stored: Stored, request: Request, work: Work

@@ -22,6 +22,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._core import rea
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import Finding, finding, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
 from ansible_collections.opsrunner.runbook.plugins.module_utils._files.folders import mount_points, open_below, open_folder
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host.open_files import Open, open_files
 
 #: Name of the step that deletes; nothing is deleted unless it is confirmed.
 STEP = "cleanup"
@@ -95,14 +96,6 @@ class Seen(NamedTuple):
     newest: List[str]
     mounts: List[str]
     errors: List[str]
-
-
-class Open(NamedTuple):
-    """Files that processes have open, as (device, inode) and as mapped paths. ``complete``: all processes could be seen."""
-
-    inodes: Set[Tuple[int, int]]
-    paths: Set[str]
-    complete: bool
 
 
 # -- options ----------------------------------------------------------------------------------------------------------------
@@ -234,30 +227,6 @@ def _file(path: str, found: os.stat_result) -> File:
 
 def _join(root: str, path: str) -> str:
     return "%s/%s" % (root, path) if path else root
-
-
-def open_files(proc: str = "/proc") -> Open:
-    """What every process has open or mapped."""
-    inodes: Set[Tuple[int, int]] = set()
-    paths: Set[str] = set()
-    complete = True
-    for pid in os.listdir(proc):
-        if not pid.isdigit():
-            continue
-        folder = os.path.join(proc, pid)
-        try:
-            for handle in os.listdir(os.path.join(folder, "fd")):
-                with contextlib.suppress(OSError):
-                    found = os.stat(os.path.join(folder, "fd", handle))
-                    inodes.add((found.st_dev, found.st_ino))
-            with open(os.path.join(folder, "maps"), encoding="utf-8", errors="surrogateescape") as file:
-                paths.update(line.split(None, 5)[5].rstrip("\n") for line in file if " /" in line)
-        except PermissionError:
-            complete = False
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ESRCH):
-                raise
-    return Open(inodes, paths, complete)
 
 
 # -- doing ------------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,9 @@ ACTIONS = ("restore", "list", "undo", "resume", "discard")
 STARTS = ("as_before", "all")
 #: Names of the destructive steps, which run only when they are confirmed.
 RESTORE_STEP, DISCARD_STEP, EARLIER_STEP = "restore", "restore_discard", "restore_undo_earlier"
+#: Names of what is refused unless it is confirmed as well: a set that others could have written, paths that the options do not name,
+#: data that a process has open.
+UNTRUSTED_STEP, OUTSIDE_STEP, OPEN_STEP = "restore_untrusted", "restore_outside", "restore_open"
 
 
 class Job(NamedTuple):

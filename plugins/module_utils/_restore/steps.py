@@ -11,22 +11,30 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Optiona
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import journal as phases
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.journal import Journal, Part, State
-from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.options_with_engines import Backup
-from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import Message
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import Finding, Message, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import Restorer, compare
+from ansible_collections.opsrunner.runbook.plugins.module_utils._host.open_files import Holders, holders
 from ansible_collections.opsrunner.runbook.plugins.module_utils._runtime.base import Runtime, ServiceError
 
+from .plan import OPEN_STEP, Job
+
 if TYPE_CHECKING:
-    from .run import Means
+    from .call import Means
 
 #: Seconds between two looks at the health, and for one.
 _PAUSE, _LOOK = 1.0, 15.0
+#: Processes that a reason names.
+_HOLDERS = 5
 #: A service that was just taken back is given this long to be healthy; its state is told, not judged.
 _HEALTH_AFTER_UNDO = 15.0
 
 
 class RestoreError(Exception):
-    """A step that did not do what it should."""
+    """A step that did not do what it should. ``told``: the reason as a message, where it holds some of its own."""
+
+    def __init__(self, text: str, told: Optional[Message] = None) -> None:
+        super().__init__(text)
+        self.told = told
 
 
 class StoppedError(BaseException):
@@ -90,8 +98,14 @@ def services(runtime: Runtime, named: Sequence[str], pieces: Sequence[Piece]) ->
     return tuple((name, runtime.is_up(name)) for name in names)
 
 
+def places(pieces: Sequence[Piece]) -> List[str]:
+    """The paths of this host that the pieces replace."""
+    return [path for piece in pieces for path in piece.restorer.places()]
+
+
 class Steps:
-    """The steps of one restore. ``state`` is what the journal has; ``step`` the one under way; ``healthy`` None: not looked at."""
+    """The steps of one restore. ``state`` is what the journal has; ``step`` the one under way; ``healthy`` None: not looked at;
+    ``still_open``: who works on data that is in place no more."""
 
     def __init__(
         self,
@@ -99,16 +113,17 @@ class Steps:
         state: State,
         pieces: Sequence[Piece],
         means: Means,
-        backup: Backup,
-        probes: Sequence[Any],
+        job: Job,
         asked: Asked,
         notes: List[str],
     ) -> None:
         self.journal, self.state, self.pieces, self.means = journal, state, list(pieces), means
-        self.backup, self.probes, self.asked, self.notes = backup, probes, asked, notes
+        self.backup, self.probes, self.asked, self.notes = job.backup, job.probes, asked, notes
+        self.may_be_open = OPEN_STEP in job.confirmed
         self.step = ""
         self.healthy: Optional[bool] = None
-        self.health_told: List[str] = []
+        self.health_told: List[Message] = []
+        self.still_open = Holders((), True)
 
     # -- forward --------------------------------------------------------------------------------------------------------------
 
@@ -173,10 +188,23 @@ class Steps:
 
     def _swap(self) -> None:
         self._down([name for name, _up in self.state.services])
+        self._refuse_open(places(self.pieces))
         for piece in self.pieces:
             self._step("swap", piece.name)
             piece.restorer.swap()
+        # Whatever has opened it since the look before would go on with the previous data.
+        self._refuse_open(self._set_aside())
         self._enter(phases.FINISHING)
+
+    def _refuse_open(self, paths: Sequence[str]) -> None:
+        """Nobody may have the data open that is swapped, unless that was confirmed."""
+        seen = holders(paths)
+        if seen.found and not self.may_be_open:
+            who = ", ".join(str(holder) for holder in seen.found[:_HOLDERS])
+            raise RestoreError("files of the data are open in %s: stop that, or name its service in restore.services" % who)
+
+    def _set_aside(self) -> List[str]:
+        return [path for piece in self.pieces if piece.restorer.places() for path in piece.restorer.aside()]
 
     def _finish(self) -> None:
         own = self._own_units()
@@ -207,10 +235,13 @@ class Steps:
         elif self.probes:
             self._step("health")
             if not self._look_at_health(self.backup.plan.restore.health_timeout):
-                raise RestoreError("the service is not healthy: %s" % "; ".join(self.health_told[:5]))
+                wrong = "; ".join(str(one["params"]["check"]) for one in self.health_told[:5])
+                told = message("backup.restore.unhealthy", problems=self.health_told[:5])
+                raise RestoreError("the service is not healthy: %s" % wrong, told)
         self.means.runtime.stay_up(wanted, self.means.settle)
         if self.asked.name:
             raise StoppedError("ended by %s" % self.asked.name)
+        self.still_open = holders(self._set_aside())
         self._enter(phases.DONE, aside=tuple(path for piece in self.pieces for path in piece.restorer.aside()))
         self.journal.log("done; set aside: %s" % (", ".join(self.state.aside) or "nothing"))
 
@@ -221,7 +252,7 @@ class Steps:
             left = until - time.monotonic()
             found = self.means.health(self.probes, max(1.0, min(_LOOK, left)))
             wrong = [one for one in found if one["status"] != "ok"]
-            self.health_told = ["%s: %s" % (one["check"], one["status"]) for one in wrong]
+            self.health_told = [_seen_by(one) for one in wrong]
             self.healthy = not wrong
             if not wrong or time.monotonic() + _PAUSE >= until:
                 return not wrong
@@ -284,6 +315,8 @@ class Steps:
         elif reached != phases.STAGING:
             for name, _up in found:
                 self._try("stop " + name, lambda name=name: self._stop_one(name), problems)
+            if reached == phases.DONE:
+                self.still_open = holders(places(self.pieces))
             for piece in reversed(self.pieces if not problems else []):
                 self._try("swap back " + piece.name, piece.restorer.unswap, problems)
 
@@ -310,4 +343,10 @@ class Steps:
             self.journal.log(text)
 
 
-__all__ = ["Asked", "Piece", "RefusalError", "RestoreError", "ServiceError", "Steps", "StoppedError", "services", "signals"]
+def _seen_by(found: Finding) -> Message:
+    """What a probe saw."""
+    what = {"message": found["message"], "params": found["params"]}
+    return message("backup.restore.probe", check=found["check"], what=what)
+
+
+__all__ = ["Asked", "Piece", "RefusalError", "RestoreError", "ServiceError", "Steps", "StoppedError", "places", "services", "signals"]

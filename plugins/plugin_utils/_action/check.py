@@ -79,9 +79,9 @@ class CheckAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no ty
             self._unreachable(run, host, delegated, str(result.get("msg", "")), started, hidden)
             return result
         found: list[contract.Finding] = result.get("findings") or []
-        if result.get("failed"):
+        if result.get("failed") and not any(item.get("status") != "ok" for item in found):  # else the module has said why
             found = [*found, self._failure("failed", str(result.get("msg", "")))]
-        elif not delegated:
+        elif not result.get("failed") and not delegated:
             found = [*found, contract.finding("host.reachable", "reachable", "ok", contract.message("host.reachable"))]
         result = secrets.mask(result, hidden)
         recorded = self._record(run, host, found, hidden)

@@ -344,6 +344,40 @@ def _check_groups(path: Path, data: Mapping[str, Any], known: dict[str, set[str]
             yield from _check_groups(path, children, known)
 
 
+def warn_inventory(folder: Path) -> list[Problem]:
+    """What is valid in an inventory folder (or file) and may still hurt: a restore that stops nobody who writes to the data."""
+    folder = Path(folder)
+    paths = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
+    found = []
+    for path in paths:
+        if path.suffix in (".yml", ".yaml", ".json", ""):
+            data, _wrong = _read(path)
+            found += [problem for value, line in _values(data, "runbook_backups") for problem in _without_services(path, value, line)]
+    return found
+
+
+def _values(data: Any, name: str) -> Iterator[tuple[Any, int]]:
+    """Each value of a variable, however deep in the groups of a file, with its line."""
+    if isinstance(data, _Lines):
+        for key, value in data.items():
+            if key == name:
+                yield value, data.lines[key]
+            else:
+                yield from _values(value, name)
+
+
+def _without_services(path: Path, backups: Any, line: int) -> Iterator[Problem]:
+    for index, backup in enumerate(backups if isinstance(backups, list) else ()):
+        if not isinstance(backup, Mapping) or not isinstance(backup.get("restore"), Mapping) or backup["restore"].get("services"):
+            continue
+        artifacts = backup.get("artifacts")
+        engines = {one.get("engine") for one in artifacts if isinstance(one, Mapping)} if isinstance(artifacts, list) else set()
+        if engines & {"files", "config", "sqlite"}:
+            where = backup.lines["restore"] if isinstance(backup, _Lines) else line
+            text = "names no services: whatever has the data open goes on with the previous data, so a restore is refused while it does"
+            yield Problem(f"{path}:{where}", OptionError(f"runbook_backups[{index}].restore", text))
+
+
 def check_host(
     host: str, values: Mapping[str, Any], origin: Callable[[str, Any], str | None], cache: dict[Any, list[Problem]]
 ) -> list[Problem]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,6 +26,14 @@ def from_cli(options: Mapping[str, Any]) -> dict[str, Any]:
     if names:
         kept["extra_vars"] = names
     return kept
+
+
+def command(record: Mapping[str, Any], runbook: str, *options: str) -> str:
+    """What to type to run a runbook on the system, or with the inventory, of a run."""
+    given = record.get("arguments")
+    where = given.get("inventory") if isinstance(given, Mapping) else None
+    places = [word for path in where or () for word in ("-i", str(path))] or ["--system", str(record.get("system"))]
+    return "python -m opsrunner " + shlex.join([runbook, *places, *options])
 
 
 def _plain(value: Any) -> Any:

@@ -221,7 +221,7 @@ class Run:
         expected = sorted({*hosts, *record.get("expected_hosts", ())})
         for host in expected:
             if host not in seen:
-                text = message("host.unseen")
+                text = message("host.unseen.interrupted" if state == "interrupted" else "host.unseen")
                 item = finding("host.seen", "reachable", "unknown", text)
                 item.update(host=host, summary=catalogue.tell(text), remedy=catalogue.remedy(item) or None)
                 found.append(item)

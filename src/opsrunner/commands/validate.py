@@ -16,12 +16,17 @@ def problems(system: System) -> list[str]:
     return variables.unique(variables.check_inventory(system.path))
 
 
+def warnings(system: System) -> list[str]:
+    """What is valid in a system's inventory and may still hurt, each thing once."""
+    return [f"warning: {text}" for text in variables.unique(variables.warn_inventory(system.path))]
+
+
 def report(chosen: Iterable[System]) -> tuple[list[str], bool]:
-    """A line per system that is valid and per problem; whether all are valid."""
+    """A line per system that is valid, per problem and per warning; whether all are valid. A warning makes nothing invalid."""
     lines: list[str] = []
     valid = True
     for system in chosen:
         found = problems(system)
         valid = valid and not found
-        lines += found or [f"{system.path}: valid"]
+        lines += [*(found or [f"{system.path}: valid"]), *warnings(system)]
     return lines, valid

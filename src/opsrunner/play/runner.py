@@ -32,7 +32,10 @@ from opsrunner.play.progress import Event, Progress
 
 #: Seconds that ansible-playbook has to end after it was asked to.
 GRACE = 20.0
+#: Seconds that a module on this host has after that to take back what it is doing.
+TAKE_BACK = 60.0
 _POLL = 0.3
+_LOOK_AGAIN = 0.1
 _FOLDER = ".runner"
 #: Bytes that ansible-runner may need for a run.
 _ROOM = 16 * 1024 * 1024
@@ -100,12 +103,30 @@ class Stop:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def end(self) -> None:
+        """Ask everything of this run to end, so that a module can take back what it is doing; kill what does not, or after the second
+        signal."""
+        until = time.monotonic() + TAKE_BACK
+        asked: set[int] = set()
+        while self.count < 2 and time.monotonic() < until:
+            left = set(self._marked())
+            if not left:
+                return
+            for pid in left - asked:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGTERM)
+            asked |= left
+            time.sleep(_LOOK_AGAIN)
+        self.kill()
+
     def kill(self) -> None:
         """End everything that carries this run's name in its environment; Ansible's workers lead sessions of their own."""
-        for pid, _parent, _session in list(_processes()):
-            if pid != os.getpid() and _carries(pid, self._mark):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+        for pid in self._marked():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _marked(self) -> list[int]:
+        return [pid for pid, _parent, _session in _processes() if pid != os.getpid() and _carries(pid, self._mark)]
 
 
 def _processes() -> Iterator[tuple[int, int, int]]:
@@ -169,7 +190,7 @@ def carry_out(job: Job, run: runs.Run, watcher: Watcher, language: str | None = 
             run.add_problem(_tell("run.not_started", reason=f"{error.filename or ''} {error.strerror or error}".strip()))
         finally:
             if stop.count:
-                stop.kill()
+                stop.end()
             for folder in (run.path, runs.fallback_dir() / "runs" / run.id):
                 shutil.rmtree(folder / _FOLDER, ignore_errors=True)
         return _end(run, progress, stop, code, list(tail), job, language)
@@ -294,6 +315,8 @@ def _end(run: runs.Run, progress: Progress, stop: Stop, code: int | None, tail: 
         state = "interrupted"
         more["open_step"] = {"task": progress.task, "hosts": list(progress.open_hosts)}
         run.add_problem(_tell("run.interrupted", task=progress.task or "-", hosts=list(progress.open_hosts) or ["-"]))
+        for text in _left_open(job, run, list(progress.open_hosts)):
+            run.add_problem(text)
     elif code != 0 and not any("problem" in line for line in run.lines()):
         reason = secrets.mask_text(_reason(progress, tail), job.hidden)
         run.add_problem(_tell("run.ansible_failed", code="-" if code is None else code, reason=reason))
@@ -301,6 +324,32 @@ def _end(run: runs.Run, progress: Progress, stop: Stop, code: int | None, tail: 
         run.add_problem(_tell("run.nothing"))
     record = run.finish(state, **more)
     return reports.publish(run, record, language or record.get("language") or "en")[1]
+
+
+def _left_open(job: Job, run: runs.Run, hosts: list[str]) -> Iterator[str]:
+    """What an interrupted run may have left open on hosts, and the exact command that ends it."""
+    if job.runbook.name != "restore" or any(re.fullmatch(r"backup\..+\.restore", item["check"]) for item in run.findings()):
+        return
+    given = _extra_vars(job.options)
+    action = str(given.get("restore_action") or "restore")
+    confirm = given.get("confirm") or given.get("restore_confirm") or ()
+    words = re.split(r"[\s,]+", confirm) if isinstance(confirm, str) else [str(word) for word in confirm]
+    if action not in ("undo", "resume") and not {"restore", "restore_discard"} & set(words):
+        return
+    backup = str(given.get("restore_backup") or "")
+    own = ["--backup", backup] if backup else []
+    undo, resume = (run_arguments.command(run.read(), "restore", *own, option) for option in ("--undo", "--resume"))
+    yield _tell("run.interrupted.restore", hosts=hosts or ["-"], undo=undo, resume=resume)
+
+
+def _extra_vars(options: list[str]) -> dict[str, Any]:
+    """The extra variables among options of ansible-playbook, the last one of a name."""
+    found: dict[str, Any] = {}
+    for at, word in enumerate(options[:-1]):
+        if word in ("-e", "--extra-vars"):
+            data = _extra_data(options[at + 1])
+            found.update(data if isinstance(data, dict) else {})
+    return found
 
 
 def _tell(identifier: str, **params: Any) -> str:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any, Callable, Container, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
@@ -155,7 +154,7 @@ class Report(NamedTuple):
     data: Dict[str, Any]
 
 
-class _Judge:
+class Judge:
     """The findings of one backup."""
 
     def __init__(self, backup: Backup, now: float) -> None:
@@ -206,7 +205,7 @@ class _Judge:
         return message("backup." + identifier, name=self.backup.name, **params)
 
 
-def _listing(backup: Backup, judged: _Judge, answer: host_space.Answer, timeout: float) -> Optional[backup_scan.Listing]:
+def _listing(backup: Backup, judged: Judge, answer: host_space.Answer, timeout: float) -> Optional[backup_scan.Listing]:
     """What is in the root; None when a finding says why that cannot be told."""
     root = backup.root
     if answer.space is None and answer.reason == "hangs":
@@ -252,13 +251,23 @@ def _names(candidates: Sequence[backup_scan.Candidate]) -> List[str]:
 
 
 def status_of(
-    backup: Backup, now: float, answer: host_space.Answer, timeout: float = 10.0, clock: Callable[[], float] = time.monotonic
+    backup: Backup,
+    now: float,
+    answer: host_space.Answer,
+    timeout: float = 10.0,
+    clock: Callable[[], float] = time.monotonic,
+    journals: Optional[str] = None,
 ) -> Report:
-    """Look at one backup and judge it. ``answer``: whether its root answers at all; ``timeout``: seconds for counting folders."""
+    """Look at one backup and judge it. ``answer``: whether its root answers at all; ``timeout``: seconds for counting folders;
+    ``journals``: folder of the restores' journals, None for the usual one."""
     started = clock()
-    judged = _Judge(backup, now)
-    if backup.plan.artifacts and answer.space is not None:
-        _judge_held(judged)
+    judged = Judge(backup, now)
+    if backup.plan.artifacts:
+        from . import left
+
+        if answer.space is not None:
+            left.judge_held(judged)
+        left.judge_restore(judged, journals)
     listing = _listing(backup, judged, answer, timeout)
     if listing is None:
         return Report(judged.findings, {"root": backup.root, "count": 0, "newest": None})
@@ -280,26 +289,6 @@ def status_of(
         judged.add("count", "ok" if count >= backup.min_count else "warning", text, value=count, warning="%d:" % backup.min_count)
     judged.findings[0]["duration_ms"] = round((clock() - started) * 1000, 1)
     return Report(judged.findings, _data(backup, listing, items))
-
-
-def _judge_held(judged: _Judge) -> None:
-    """What killed runs hold, a service that stands still say, until the next run lets it go. Nothing where that may not be read."""
-    from .. import partial as backup_left
-    from .. import sets as backup_sets
-
-    try:
-        folder = backup_sets.open_root(judged.backup.root)
-    except backup_sets.BackupError:  # it is told where the root is looked at
-        return
-    try:
-        with contextlib.suppress(OSError):
-            for name in backup_left.partials(folder):
-                artifacts = [] if backup_left.lives(folder, name) else backup_left.held(folder, name)
-                if artifacts:
-                    judged.add("held", "critical", judged.text("held", partial=name, artifacts=artifacts))
-                    return
-    finally:
-        os.close(folder)
 
 
 def _with_proofs(backup: Backup, items: List[Item]) -> List[Item]:
@@ -351,7 +340,7 @@ def _seen(item: Item) -> Dict[str, Any]:
     }
 
 
-def _judge_age(judged: _Judge, newest: Item, older: Sequence[Item]) -> None:
+def _judge_age(judged: Judge, newest: Item, older: Sequence[Item]) -> None:
     age = judged.now - newest.when.at
     name = printable(newest.candidate.name)
     evidence = _seen(newest)
@@ -365,7 +354,7 @@ def _judge_age(judged: _Judge, newest: Item, older: Sequence[Item]) -> None:
     judged.age(status, judged.text("age.ok" if status == "ok" else "age", age=seconds, newest=name), evidence, seconds)
 
 
-def _judge_size(judged: _Judge, newest: Item, older: Sequence[Item]) -> None:
+def _judge_size(judged: Judge, newest: Item, older: Sequence[Item]) -> None:
     warning, critical = judged.backup.size_change
     name = printable(newest.candidate.name)
     least = judged.backup.min_size
@@ -390,7 +379,7 @@ def _judge_size(judged: _Judge, newest: Item, older: Sequence[Item]) -> None:
     judged.add("size", status, text, evidence, value=change, unit="%", warning=warning, critical=critical)
 
 
-def _judge_complete(judged: _Judge, newest: Item, older: Sequence[Item], listing: backup_scan.Listing) -> None:
+def _judge_complete(judged: Judge, newest: Item, older: Sequence[Item], listing: backup_scan.Listing) -> None:
     backup, now = judged.backup, judged.now
     problems = list(newest.problems)
     left = [item for item in listing.partial if now - item.mtime > backup.partial_after]
@@ -419,7 +408,7 @@ def _judge_complete(judged: _Judge, newest: Item, older: Sequence[Item], listing
     judged.add("complete", status, text, evidence)
 
 
-def _judge_verified(judged: _Judge, items: Sequence[Item]) -> None:
+def _judge_verified(judged: Judge, items: Sequence[Item]) -> None:
     backup = judged.backup
     limit = backup.max_unverified_age
     warning = None if limit is None else "%.15g" % limit
@@ -452,7 +441,7 @@ def _judge_verified(judged: _Judge, items: Sequence[Item]) -> None:
     judged.add("verified", status, text, evidence, value=round(age), unit="s", warning=warning)
 
 
-def _proved_before(judged: _Judge, known: Container[str]) -> List[Tuple[float, int, str]]:
+def _proved_before(judged: Judge, known: Container[str]) -> List[Tuple[float, int, str]]:
     """Time, rung and name of proofs of backups older than those that were looked into: a rung may be climbed once a month."""
     backup = judged.backup
     if backup.kind == "set":
@@ -466,7 +455,7 @@ def _proved_before(judged: _Judge, known: Container[str]) -> List[Tuple[float, i
     return [one for one in found if one[1] >= backup.verified_rung and one[2] not in known and one[0] - judged.now <= backup_scan.FUTURE]
 
 
-def _judge_outlook(judged: _Judge, items: Sequence[Item], listing: backup_scan.Listing, answer: host_space.Answer, deadline: float) -> None:
+def _judge_outlook(judged: Judge, items: Sequence[Item], listing: backup_scan.Listing, answer: host_space.Answer, deadline: float) -> None:
     """The ledger, drills, copies, and how long the disk will do."""
     from . import outlook as backup_outlook
 
@@ -500,6 +489,7 @@ def look(
     *,
     now: Callable[[], float] = time.time,
     ask: Callable[[str], host_space.Space] = host_space.space,
+    journals: Optional[str] = None,
 ) -> Tuple[List[Finding], Dict[str, Any]]:
     """Every finding about the backups, and their data by name. A root that hangs holds up no other."""
     roots = sorted({backup.root for backup in backups})
@@ -508,7 +498,7 @@ def look(
     found: List[Finding] = []
     data: Dict[str, Any] = {}
     for backup in backups:
-        report = status_of(backup, wall, answers[backup.root], timeout)
+        report = status_of(backup, wall, answers[backup.root], timeout, journals=journals)
         found += report.findings
         data[backup.name] = report.data
     return found, data

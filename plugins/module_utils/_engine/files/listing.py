@@ -360,6 +360,11 @@ class Listing:
         return b"-"
 
 
+def is_privileged(what: str) -> bool:
+    """Whether a special entry gives rights: a device, or a program with rights of its own. A link or a pipe gives none."""
+    return what != "fifo" and not what.startswith("link")
+
+
 def _special_code(what: str) -> str:
     if what.startswith("link"):
         return "link"

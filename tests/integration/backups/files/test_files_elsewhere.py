@@ -96,16 +96,16 @@ def without_attributes(folder: Path) -> dict[bytes, tuple[object, ...]]:
 
 def test_a_tree_from_elsewhere_comes_here_as_it_is_there(far: Far, tmp_path: Path) -> None:
     work = far.work()
-    with far.engine.dump(far.spec(paths=["/data", "/etc"], exclude=["b.conf"]), work) as dump:
+    with far.engine.dump(far.spec(paths=["/data", "/etc"], exclude=["b.conf"], special=["/data/*"]), work) as dump:
         backup_stream.write(dump.source, str(tmp_path / "out"), place=far.place)
         dump.finish()
     assert os.listdir(work.scratch) == []
-    artifact, stored = far.make(paths=["/data", "/etc"], exclude=["b.conf"])
+    artifact, stored = far.make(paths=["/data", "/etc"], exclude=["b.conf"], special=["/data/*"])
     assert artifact.source["paths"] == ["/data", "/etc"]
     far.engine.read_through(artifact, stored, far.work())
     assert far.engine.drill(None, artifact, stored, far.work()).counts == artifact.counts
     here = far.work()._replace(place=HOST)
-    with far.engine.restorer({}, artifact, stored, Request("r", target=str(tmp_path / "back")), here) as restorer:
+    with far.engine.restorer({"special": ["*"]}, artifact, stored, Request("r", target=str(tmp_path / "back")), here) as restorer:
         restorer.check()
         restorer.stage()
         restorer.swap()

@@ -49,7 +49,7 @@ class Case:
 
     def restorer(self) -> Iterator[Restorer]:
         """As each process makes it anew."""
-        return self.bench.engine.restorer({}, self.artifact, self.stored, Request("k1"), self.bench.work())
+        return self.bench.engine.restorer({"special": ["*"]}, self.artifact, self.stored, Request("k1"), self.bench.work())
 
     def left(self) -> list[str]:
         """Names of ours that are left."""
@@ -224,7 +224,7 @@ def test_new_disk_with_its_own_lost_and_found(tmp_path: Path) -> None:
         if made.returncode:
             (pytest.fail if os.environ.get("STRICT") == "1" else pytest.skip)("no file system can be mounted here")
         try:
-            with bench.engine.restorer({}, artifact, stored, Request("r"), bench.work()) as restorer:
+            with bench.engine.restorer({"special": ["*"]}, artifact, stored, Request("r"), bench.work()) as restorer:
                 restorer.check()
                 restorer.stage()
                 restorer.swap()
@@ -267,7 +267,7 @@ def test_disk_full_at_stage(tmp_path: Path) -> None:
         bench = Bench(tmp_path / "bench", FilesEngine())
         artifact, stored = bench.make(paths=[str(data)])
         before = trees.seen(data)
-        with bench.engine.restorer({}, artifact, stored, Request("r"), bench.work()) as restorer:
+        with bench.engine.restorer({"special": ["*"]}, artifact, stored, Request("r"), bench.work()) as restorer:
             (need,) = restorer.needs()
             assert need[0] == str(place)
             assert 0 <= need[1] - (3 << 20) <= 4 * 4096
@@ -276,9 +276,12 @@ def test_disk_full_at_stage(tmp_path: Path) -> None:
         assert caught.value.code == "space"
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                "ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files.engine._check_space", lambda _needs: None
+                "ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files.restore.check_space", lambda _needs: None
             )
-            with bench.engine.restorer({}, artifact, stored, Request("r"), bench.work()) as restorer, pytest.raises(EngineError) as caught:
+            with (
+                bench.engine.restorer({"special": ["*"]}, artifact, stored, Request("r"), bench.work()) as restorer,
+                pytest.raises(EngineError) as caught,
+            ):
                 restorer.stage()
         assert caught.value.code == "space", str(caught.value)
         assert trees.seen(data) == before
@@ -297,7 +300,7 @@ def test_mounts_below_are_refused(tmp_path: Path) -> None:
         (pytest.fail if os.environ.get("STRICT") == "1" else pytest.skip)("file systems cannot be mounted here")
     try:
         with (
-            bench.engine.restorer({}, artifact, stored, Request("r"), bench.work()) as restorer,
+            bench.engine.restorer({"special": ["*"]}, artifact, stored, Request("r"), bench.work()) as restorer,
             pytest.raises(EngineError, match="is mounted below"),
         ):
             restorer.check()
@@ -317,7 +320,7 @@ def test_links_on_the_way_are_refused(tmp_path: Path) -> None:
     (tmp_path / "parent").symlink_to(elsewhere)
     for step in ("check", "stage"):
         with (
-            bench.engine.restorer({}, artifact, stored, Request("r"), bench.work()) as restorer,
+            bench.engine.restorer({"special": ["*"]}, artifact, stored, Request("r"), bench.work()) as restorer,
             pytest.raises(EngineError, match="by a link"),
         ):
             getattr(restorer, step)()

@@ -34,7 +34,9 @@ def restore(
 ) -> None:
     """All steps of a restore."""
     artifact, stored = made
-    with bench.engine.restorer({"exclude": exclude}, artifact, stored, Request(ident, part, target), bench.work()) as restorer:
+    with bench.engine.restorer(
+        {"exclude": exclude, "special": ["*"]}, artifact, stored, Request(ident, part, target), bench.work()
+    ) as restorer:
         restorer.check()
         staged = restorer.stage()
         restorer.swap()
@@ -49,7 +51,7 @@ def test_everything_comes_back_as_it_was(bench: Bench, tmp_path: Path) -> None:
     trees.plant(data)
     before, space = trees.seen(data), trees.taken(data)
     time.sleep(0.1)  # files that may have changed since the dump began are no samples
-    made = artifact, stored = bench.make(paths=[str(data)], compression="zstd")
+    made = artifact, stored = bench.make(paths=[str(data)], compression="zstd", special=[str(data / "*")])
     assert artifact.size < 2_000_000  # holes are not stored
     bench.engine.read_through(artifact, stored, bench.work())
     drilled = bench.engine.drill(None, artifact, stored, bench.work())
@@ -83,7 +85,7 @@ def test_present_data_goes_aside_and_comes_back(bench: Bench, tmp_path: Path) ->
     (data / "plain").write_text("newer")
     (data / "added").write_text("added")
     newer = trees.seen(data)
-    with bench.engine.restorer({}, artifact, stored, Request("a1"), bench.work()) as restorer:
+    with bench.engine.restorer({"special": ["*"]}, artifact, stored, Request("a1"), bench.work()) as restorer:
         restorer.stage()
         assert trees.seen(data) == newer
         restorer.swap()
@@ -168,7 +170,7 @@ def test_parents_that_were_made_are_gone_after_an_undo(bench: Bench, tmp_path: P
     (data / "file").write_text("x")
     artifact, stored = bench.make(paths=[str(data)])
     shutil.rmtree(tmp_path / "x")
-    with bench.engine.restorer({}, artifact, stored, Request("a1"), bench.work()) as restorer:
+    with bench.engine.restorer({"special": ["*"]}, artifact, stored, Request("a1"), bench.work()) as restorer:
         restorer.stage()
         restorer.swap()
         assert (data / "file").read_text() == "x"
@@ -257,7 +259,7 @@ def test_paths_too_long_to_be_unpacked_fail_the_backup(bench: Bench, tmp_path: P
             made = bench.make(paths=[str(data)])
             bench.engine.drill(None, *made, bench.work())
             restore(bench, made)
-            with bench.engine.restorer({}, *made, Request("r1"), bench.work()) as restorer:
+            with bench.engine.restorer({"special": ["*"]}, *made, Request("r1"), bench.work()) as restorer:
                 restorer.discard()
             assert not [name for name in os.listdir(tmp_path) if name.startswith(".opsrunner")]
         subprocess.run(["rm", "-rf", data], check=True)

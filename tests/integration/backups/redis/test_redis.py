@@ -482,7 +482,7 @@ def test_a_restore_that_fails_while_services_are_stopped(server, work, tmp_path)
         plan = types.SimpleNamespace(restore=types.SimpleNamespace(services=(), health_timeout=1.0))
         steps = restore_steps.Steps(
             journal, state, pieces, types.SimpleNamespace(runtime=_Runtime(one), observe=lambda _step: None),
-            types.SimpleNamespace(plan=plan), (), restore_steps.Asked(), [],
+            types.SimpleNamespace(backup=types.SimpleNamespace(plan=plan), probes=(), confirmed=()), restore_steps.Asked(), [],
         )  # fmt: skip
         with pytest.raises(ServiceError):
             steps.forward()

@@ -471,7 +471,7 @@ def test_a_set_with_a_path_that_leads_out_is_refused_before_anything_is_touched(
         file.write(manifest)
     (shop.root / "ledger.jsonl").unlink()
     seen = []
-    outcome = shop.run(means=shop.means(seen.append))
+    outcome = shop.run(means=shop.means(seen.append), confirm=["restore", "restore_untrusted"])
     assert told(outcome)[1] == "backup.restore.unproved", outcome
     assert seen == [] and shop.state() == before
 

@@ -21,7 +21,7 @@ import pytest
 from engine_tools import Bench, killed
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError, Request, Restorer
-from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite import engine as engine_sqlite
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite import database as database_of
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite.engine import SqliteEngine
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process.stream import StreamError
 
@@ -273,7 +273,8 @@ def test_tables_that_cannot_be_had(bench: Bench, path: Path, part: str, text: st
     artifact, stored = bench.make(database=str(path))
     before = sorted(os.listdir(path.parent))
     request = Request("t1", (part,))
-    with pytest.raises(EngineError, match=text), bench.engine.restorer({}, artifact, stored, request, bench.work()) as restorer:
+    spec = {"database": str(path)}
+    with pytest.raises(EngineError, match=text), bench.engine.restorer(spec, artifact, stored, request, bench.work()) as restorer:
         restorer.stage()
     assert sorted(os.listdir(path.parent)) == before
 
@@ -399,7 +400,7 @@ def test_samples_of_huge_rows_take_little_memory(tmp_path: Path) -> None:
         database.execute("INSERT INTO t VALUES (zeroblob(8000000))")
     tracemalloc.start()
     try:
-        assert list(engine_sqlite._samples(database, ["t"])) == ["t"]
+        assert list(database_of.sample_rows(database, ["t"])) == ["t"]
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:
         tracemalloc.stop()
@@ -499,7 +500,7 @@ def test_what_is_no_database(bench: Bench, tmp_path: Path, make: object, code: s
 
 
 def test_locked_database_is_told(bench: Bench, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite.engine._WAIT", 0.1)
+    monkeypatch.setattr("ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite.database._WAIT", 0.1)
     owner = sqlite3.connect(path, isolation_level=None)
     owner.execute("PRAGMA locking_mode = EXCLUSIVE")
     owner.execute("BEGIN EXCLUSIVE")
@@ -517,7 +518,8 @@ def test_space_is_checked(bench: Bench, path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(EngineError) as caught:
         bench.make(database=str(path))
     assert caught.value.code == "space"
-    with bench.engine.restorer({}, artifact, stored, Request("s"), bench.work()) as restorer, pytest.raises(EngineError) as caught:
+    spec = {"database": str(path)}
+    with bench.engine.restorer(spec, artifact, stored, Request("s"), bench.work()) as restorer, pytest.raises(EngineError) as caught:
         restorer.stage()
     assert caught.value.code == "space"
     assert not [name for name in os.listdir(path.parent) if name.startswith(".opsrunner")]

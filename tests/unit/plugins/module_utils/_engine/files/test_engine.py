@@ -14,7 +14,11 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import p
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError, Request, Stored, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files import archive as engine_files_archive
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files import engine as engine_files
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files import listing as engine_files_listing
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files import members as engine_files_members
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.files import tree as engine_files_tree
 
 
 def _parse(**keys):
@@ -74,14 +78,14 @@ def test_options():
     ],
 )
 def test_outermost(names, wanted):
-    assert engine_files.outermost(names) == wanted
+    assert engine_files_members.outermost(names) == wanted
 
 
 def test_very_many_paths(tmp_path):
     """Each is looked at by itself, and not held against all others."""
     names = ["d/f%05d" % number for number in range(40_000)]
-    assert engine_files.outermost(names) == names
-    listing = engine_files.Listing([name.encode() for name in names])
+    assert engine_files_members.outermost(names) == names
+    listing = engine_files_listing.Listing([name.encode() for name in names])
     listing.feed("".join('-rw-r--r-- 0/0 1 2026-01-31 04:05 "%s"\n' % name for name in names).encode())
     listing.finish()
     assert (listing.total.files, listing.problems) == (40_000, [])
@@ -100,12 +104,12 @@ def test_members(tmp_path):
         ("/srv/ap*",): ["srv/app", "srv/appendix"],
     }
     for paths, wanted in cases.items():
-        assert engine_files.members({"paths": list(paths)}, base) == wanted
+        assert engine_files_members.members({"paths": list(paths)}, base) == wanted
     # Only below another file system's root a path of its own is needed, when its name is there already.
-    assert engine_files.members({"paths": ["/srv", "/srv/app"], "one_file_system": True}, base) == ["srv"]
+    assert engine_files_members.members({"paths": ["/srv", "/srv/app"], "one_file_system": True}, base) == ["srv"]
     for paths, code in ((["/srv/none"], "unreachable"), (["/none/*"], "unreachable")):
         with pytest.raises(EngineError) as caught:
-            engine_files.members({"paths": paths}, base)
+            engine_files_members.members({"paths": paths}, base)
         assert caught.value.code == code
 
 
@@ -115,7 +119,7 @@ def test_tree_counts_hard_links_once(tmp_path):
     os.link(str(tmp_path / "file"), str(tmp_path / "folder" / "other"))
     (tmp_path / "link").symlink_to("file")
     os.mkfifo(str(tmp_path / "pipe"))
-    tree = engine_files.Tree()
+    tree = engine_files_tree.Tree()
     tree.add(str(tmp_path))
     tree.add(str(tmp_path / "none"))
     assert tree.counts() == {"files": 2, "folders": 2, "links": 1, "others": 1, "bytes": 5}
@@ -133,7 +137,7 @@ def test_samples_are_only_of_files_that_stood_still(tmp_path):
 @pytest.mark.parametrize("paths", [(), ("srv",), ("/",), ("/srv/../etc",), ("/srv//x",), ("/srv/",), (5,)])
 def test_manifests_that_are_not_trusted(paths):
     with pytest.raises(EngineError):
-        engine_files._paths(_artifact(*paths))
+        engine_files_archive.manifest_paths(_artifact(*paths))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._backup import p
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError, Request, Stored, Work
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite import database as database_of
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite import engine as engine_sqlite
 
 
@@ -57,10 +58,10 @@ def test_tables_are_told_apart_and_counted(tmp_path):
         CREATE TABLE "odd ""one" (a PRIMARY KEY) WITHOUT ROWID; CREATE VIRTUAL TABLE words USING fts4 (text);
         CREATE TABLE auto (id INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO auto DEFAULT VALUES; CREATE VIEW v AS SELECT 1""",
     )
-    with engine_sqlite._opened(path, alone=True) as database:
-        tables = {table.name: table.virtual for table in engine_sqlite._tables(database)}
-        counts = engine_sqlite._counts(database)
-        keys = [engine_sqlite._row_key(database, name) for name in ("t", 'odd "one')]
+    with database_of.opened_database(path, alone=True) as database:
+        tables = {table.name: table.virtual for table in database_of.list_tables(database)}
+        counts = database_of.count_rows(database)
+        keys = [database_of.row_key_of(database, name) for name in ("t", 'odd "one')]
     assert tables["t"] is False
     assert tables["words"] is tables["words_content"] is True
     assert "sqlite_sequence" not in tables
@@ -72,8 +73,8 @@ def test_tables_are_told_apart_and_counted(tmp_path):
 
 def test_columns_that_are_called_as_row_numbers(tmp_path):
     path = _database(tmp_path / "a.db", "CREATE TABLE a (rowid TEXT); CREATE TABLE b (RowID, _rowid_, oid)")
-    with engine_sqlite._opened(path, alone=True) as database:
-        assert [engine_sqlite._row_key(database, name) for name in "ab"] == ["_rowid_", None]
+    with database_of.opened_database(path, alone=True) as database:
+        assert [database_of.row_key_of(database, name) for name in "ab"] == ["_rowid_", None]
 
 
 def test_samples_and_schema_tell_changes(tmp_path):
@@ -84,13 +85,13 @@ def test_samples_and_schema_tell_changes(tmp_path):
         "CREATE INDEX i ON t (a)": "schema",
         "UPDATE t SET a = 1.0 WHERE a = 1": "samples",
     }
-    with engine_sqlite._opened(path, alone=True) as database:
-        before = {"samples": engine_sqlite._samples(database, ["t", "none"]), "schema": engine_sqlite._schema(database)}
+    with database_of.opened_database(path, alone=True) as database:
+        before = {"samples": database_of.sample_rows(database, ["t", "none"]), "schema": database_of.schema_digest(database)}
     assert list(before["samples"]) == ["t"]
     for at, (change, what) in enumerate(changes.items()):
         other = _database(tmp_path / ("b%d.db" % at), script + ";" + change)
-        with engine_sqlite._opened(other, alone=True) as database:
-            after = {"samples": engine_sqlite._samples(database, ["t"]), "schema": engine_sqlite._schema(database)}
+        with database_of.opened_database(other, alone=True) as database:
+            after = {"samples": database_of.sample_rows(database, ["t"]), "schema": database_of.schema_digest(database)}
         assert {name for name in before if before[name] != after[name]} == {what}
 
 
@@ -115,6 +116,6 @@ def test_requests_that_are_refused(request_, text, tmp_path):
 
 def test_a_lone_file_is_left_as_it_is(tmp_path):
     path = _database(tmp_path / "a.db", "PRAGMA journal_mode = WAL; CREATE TABLE t (a)")
-    with engine_sqlite._opened(path, alone=True) as database:
-        engine_sqlite._counts(database)
+    with database_of.opened_database(path, alone=True) as database:
+        database_of.count_rows(database)
         assert os.listdir(str(tmp_path)) == ["a.db"]
