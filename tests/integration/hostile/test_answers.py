@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -169,9 +170,8 @@ def test_facts_of_a_host_that_other_modules_took_do_not_steer_the_controller(pla
         "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.ping:\n"
         "- ansible.builtin.import_playbook: opsrunner.runbook.daily\n"
     )
-    done = place.run(
-        ["ansible-playbook", str(play), "-i", str(place.folder / "inventories" / "sample")], env={"ANSIBLE_INJECT_FACT_VARS": "1"}
-    )
+    words = [sys.executable, "-m", "ansible", "playbook", str(play), "-i", str(place.folder / "inventories" / "sample")]
+    done = place.run(words, env={"ANSIBLE_INJECT_FACT_VARS": "1"})
     assert done.returncode != 0
     assert not list(trap.iterdir())
     assert "by its facts" in done.stdout + done.stderr
