@@ -27,7 +27,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place i
 
 from .. import set_names
 from ..artifact import Artifact
-from ..base import HELD, Drilled, Dump, Engine, EngineError, Found, Request, Restorer, Stored, Told, Work, compare
+from ..base import HELD, Drilled, Dump, Engine, EngineError, Found, Request, Restorer, Stored, Told, Work, compare, from_program
 from .listing import BLOCKS, CAPABILITY, ArchiveLimits, ArchiveProblem, Counted, Listing, listing_command, told
 from .swap import OURS, Swap, keep_parents, make_parents, open_folder, own_ident, remove_parents
 
@@ -221,9 +221,9 @@ class ConfigEngine(FilesEngine):
 def tar_version(work: Work) -> str:
     """Version of tar. EngineError when it is not GNU tar, which alone keeps all that is to be kept."""
     try:
-        said = backup_stream.run(Command(("tar", "--version")), work.place).decode("utf-8", "replace").split("\n")[0]
+        said = backup_stream.run(Command(("tar", "--version")), work.place, timeout=30).decode("utf-8", "replace").split("\n")[0]
     except backup_stream.StreamError as error:
-        raise EngineError("failed", str(error)) from None
+        raise from_program(error, "failed") from None
     if "GNU tar" not in said:
         raise EngineError("version", "GNU tar is needed, this is %s" % said[:80])
     return said.split()[-1]
@@ -382,7 +382,7 @@ def _hooks(spec: Mapping[str, Any], work: Work) -> Iterator[None]:
     well = False
     try:
         try:
-            backup_stream.hook(Command(tuple(spec["before"])), work.place)
+            backup_stream.hook(Command(tuple(spec["before"])), work.place, work.limits)
         except backup_stream.StreamError as error:
             raise EngineError("failed", "before: %s" % error) from None
         yield
@@ -402,7 +402,7 @@ def _hooks(spec: Mapping[str, Any], work: Work) -> Iterator[None]:
 def _after(spec: Mapping[str, Any], work: Work) -> None:
     try:
         # What it starts again lives on, whatever becomes of this run.
-        backup_stream.hook(Command(tuple(spec["after"]), env={orphans.NAME: ""}), work.place)
+        backup_stream.hook(Command(tuple(spec["after"]), env={orphans.NAME: ""}), work.place, work.limits)
     except backup_stream.StreamError as error:
         raise EngineError("failed", "after: %s" % error) from None
 
@@ -485,7 +485,7 @@ def listed(artifact: Artifact, stored: Stored, work: Work, items: Sequence[str] 
     try:
         _feed(artifact, stored, work, listing_command(), listing.feed)
     except backup_stream.StreamError as error:
-        raise EngineError("failed" if error.status is None else "damaged", str(error)) from error
+        raise from_program(error, "failed" if error.status is None else "damaged") from error
     listing.finish()
     known = artifact.source.get("special") or {}
     problems = list(listing.problems)
@@ -545,7 +545,7 @@ def _unpack(
         _feed(artifact, stored, work, Command(tuple(words), cwd=folder, ended=ended))
     except backup_stream.StreamError as error:
         full = "No space left" in error.said or "Wrote only" in error.said
-        raise EngineError("space" if full else "failed", str(error)) from error
+        raise from_program(error, "space" if full else "failed") from error
     finally:
         os.unlink(names_file)
 
@@ -754,7 +754,7 @@ class FilesRestorer(Restorer):
             if crossing:
                 self._join(group, [(os.fsdecode(link.name), os.fsdecode(link.target)) for link in crossing], folder)
         with contextlib.suppress(backup_stream.StreamError):
-            backup_stream.run(Command(("sync", "-f", group.swap.stage)))
+            backup_stream.run(Command(("sync", "-f", group.swap.stage)), limits=self._work.limits)
 
     def _join(self, group: _Group, links: Sequence[Tuple[str, str]], folder: str) -> None:
         """Hard links to files that are unpacked elsewhere, or are not wanted themselves."""

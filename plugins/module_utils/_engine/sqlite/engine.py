@@ -22,7 +22,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._process import 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, Command
 
 from ..artifact import Artifact
-from ..base import Drilled, Dump, Engine, EngineError, Found, Request, Restorer, Stored, Told, Work, compare
+from ..base import Drilled, Dump, Engine, EngineError, Found, Request, Restorer, Stored, Told, Work, compare, from_program
 from ..files.swap import Swap, attributes, keep_parents, make_parents, open_folder, own_ident, remove_parents
 
 #: Beside the database: its log, the log's index, the journal of older modes. The database itself comes first.
@@ -587,7 +587,7 @@ class SqliteRestorer(Restorer):
             self._own()
             return counts
         except backup_stream.StreamError as error:
-            raise EngineError("failed" if error.status is None else "damaged", str(error)) from error
+            raise from_program(error, "failed" if error.status is None else "damaged") from error
 
     def _own(self) -> None:
         """Owner and mode as the present database has them, or else the one that was backed up had."""
