@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
-REAL_TMP, REAL_HOME = tempfile.gettempdir(), os.path.expanduser("~")
+# Kept for the processes of pytest-xdist, which find themselves closed in.
+REAL_TMP = os.environ.setdefault("TESTS_REAL_TMPDIR", tempfile.gettempdir())
+REAL_HOME = os.environ.setdefault("TESTS_REAL_HOME", os.path.expanduser("~"))
 #: What belongs to the user's own opsrunner, not to a test.
 FORBIDDEN = (
     os.path.join(REAL_TMP, "opsrunner-%d" % os.getuid()),
