@@ -324,13 +324,20 @@ class _Restore:
             reason = _line(error) if known else "%s: %s" % (type(error).__name__, _line(error))
             return self._taken_back(went, went.state.phase, went.step, reason)
         done = went.state
-        with contextlib.suppress(BackupError):
+        unwritten = ""
+        try:
             parts = ["%s:%s" % (part.artifact.name, "+".join(part.part)) if part.part else str(part.artifact.name) for part in done.parts]
             backup_ledger.append(self.backup.root, "restored", done.set, self.means.clock(), parts=parts)
+        except BackupError as error:
+            unwritten = str(error)
         minutes = max(0.0, done.started - min(part.artifact.start for part in done.parts))
         text = self._text("done", set=done.set, artifacts=[piece.name for piece in pieces], age=minutes)
         evidence = {"restore_aside": list(done.aside), "restore_health": went.health_told}
-        return self._ended("ok", text, changed=True, plan={"aside": list(done.aside), "set": done.set}, evidence=evidence)
+        if unwritten:
+            text = self._text("done_unwritten", set=done.set, reason=unwritten)
+        return self._ended(
+            "warning" if unwritten else "ok", text, changed=True, plan={"aside": list(done.aside), "set": done.set}, evidence=evidence
+        )
 
     def _taken_back(self, went: steps.Steps, at: str, step: str, reason: str) -> Outcome:
         """Take it back and tell why."""
