@@ -414,7 +414,7 @@ def judge_answer(probe: Probe, answer: Answer, trace: Trace, search: Search) -> 
     verdict = judge(took, probe["warning"], probe["critical"])
     text = message("probe.http.ok" if verdict == "ok" else "probe.http.slow", name=name, status=status, ms=took)
     if verdict == "ok" and answer.cut:
-        text = message("probe.http.cut", name=name, status=status, ms=took, bytes=len(answer.body))
+        text = message("probe.http.ok_cut", name=name, status=status, ms=took, bytes=len(answer.body))
     return Outcome(verdict, text, took, "ms", extra)
 
 

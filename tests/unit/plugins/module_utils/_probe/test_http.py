@@ -177,7 +177,7 @@ def test_an_endless_body_is_read_to_the_limit_and_what_it_cannot_prove_is_unknow
     assert item["evidence"]["bytes_body"] == 65536
     assert item["evidence"]["body_cut"] is True
     if not options:
-        assert (item["message"], item["params"]["bytes"]) == ("probe.http.cut", 65536)  # it says what was not looked at
+        assert (item["message"], item["params"]["bytes"]) == ("probe.http.ok_cut", 65536)  # it says what was not looked at
 
 
 def test_a_compressed_bomb_is_unpacked_to_the_limit_only(serve):
