@@ -32,13 +32,13 @@ $(VENV)/bin/python:
 # .run and .dev stand for what is installed in the environment.
 $(VENV)/.run: requirements/run.txt | $(VENV)/bin/python
 	@echo "Setting up $(VENV) with what the command needs"
-	@$(BIN)/python -m pip install --quiet -r requirements/run.txt
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/run.txt
 	@echo "$(CURDIR)/src" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/opsrunner.pth"
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	@echo "Setting up $(VENV) with what work on this project needs"
-	@$(BIN)/python -m pip install --quiet -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
 ## lint: ruff, mypy, the floors of the layout, yamllint, ansible-lint, role specifications and READMEs
@@ -59,11 +59,20 @@ lint-yaml: $(VENV)/.dev
 lint-roles: $(VENV)/.dev
 	@$(BIN)/python tests/lint/roles.py
 	@$(BIN)/python tests/lint/variables.py
+	@$(BIN)/python tests/lint/versions.py
 
 ## format: let ruff format and mend what it can
 format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
+
+## requirements: pin what is needed anew, with hashes; what is pinned stays where it fits (needs uv)
+requirements:
+	@uv pip compile -q --universal --python-version 3.11 $(COMPILE) requirements/run.in -o requirements/run.txt
+	@uv pip compile -q --universal --python-version 3.11 $(COMPILE) requirements/dev.in -o requirements/dev.txt
+	@uv pip compile -q --python-version 3.8 $(COMPILE) tests/unit/old_python.in -o tests/unit/old_python.txt
+
+COMPILE := --generate-hashes --no-emit-index-url --custom-compile-command "make requirements"
 
 ## docs: write the tables of variables (roles' READMEs, docs/inventory.md) from their specifications
 docs: $(VENV)/.dev
@@ -162,4 +171,4 @@ clean:
 help:
 	@sed -n 's/^## //p' Makefile | sort
 
-.PHONY: daily test venv lint lint-python lint-layout lint-yaml lint-roles format docs sanity test-unit test-old-python test-integration test-backups test-recovery test-slow test-lab molecule molecule-other test-faults bench-daily bench-probes bench-logs bench-imports bench-tune lab-up lab-down clean help
+.PHONY: daily test venv lint lint-python lint-layout lint-yaml lint-roles format docs requirements sanity test-unit test-old-python test-integration test-backups test-recovery test-slow test-lab molecule molecule-other test-faults bench-daily bench-probes bench-logs bench-imports bench-tune lab-up lab-down clean help

@@ -212,6 +212,11 @@ options:
       bandwidth:
         description: Bytes a second that are written at most, such as V(20M).
         type: str
+      program_timeout:
+        description:
+          - Time within which each program that dumps, reads or restores must end, such as V(6h); V(24h) unless said otherwise.
+          - A program that does not is killed. The finding names the program and the limit, and says nothing about the data.
+        type: str
       workers:
         description: Artifacts that are made or verified at the same time, 2 unless said otherwise.
         type: int

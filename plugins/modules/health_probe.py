@@ -152,6 +152,15 @@ options:
       max_body:
         description: Bytes of the body that are read, and unpacked, at most. The default is V(1M).
         type: str
+      certificate:
+        description: Whether a probe of V(https) judges how long the certificates on its way are still good. The default is V(true).
+        type: bool
+      certificate_warning:
+        description: Range of days that the first of them to end must be good for, else the probe is V(warning). The default is V(30:).
+        type: str
+      certificate_critical:
+        description: The same for V(critical). The default is V(7:).
+        type: str
       address:
         description: Host and port, such as V(db1:5432) or V([2001:db8::1]:443). The port of a V(tls) probe is 443 unless given.
         type: str

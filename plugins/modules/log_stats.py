@@ -48,13 +48,24 @@ options:
         and C(count), C(rate), C(age) and the like of a pattern.
         Without a check on errors, more than 10 are a warning.
       - C(newest) and C(top) (default V(10)) say how many errors and signatures are shown.
-      - C(cursor) (default V(false)) reads only what is new since the last call that was not in check mode.
+      - C(cursor) (default V(false)) reads only what is new since the last call that was not in check mode and whose
+        findings were recorded.
     type: list
     elements: dict
     required: true
   state_dir:
     description: Where the cursors are kept. Default is C(/var/lib/opsrunner/logs) for root, and below the user's state folder for others.
     type: path
+  call_id:
+    description:
+      - Name of this call, which the action plugin gives it. The next call reads the same lines again, and says so, unless it was
+        confirmed with O(recorded) that the findings of this one were recorded. Without it the place where reading ended counts at once.
+    type: str
+  recorded:
+    description:
+      - O(call_id) of a call whose findings were recorded. Nothing is read; the logs go on from where that call ended. The action plugin
+        does this by itself.
+    type: str
   signatures:
     description: How many error signatures each summary keeps; the others are added up.
     type: int
@@ -148,6 +159,8 @@ def main() -> None:
         argument_spec={
             "logs": {"type": "list", "elements": "dict", "required": True},
             "state_dir": {"type": "path"},
+            "call_id": {"type": "str"},
+            "recorded": {"type": "str"},
             "signatures": {"type": "int", "default": 200},
             "workers": {"type": "int", "default": 0},
             "nice": {"type": "int", "default": 10},
@@ -163,6 +176,8 @@ def main() -> None:
         module.exit_json(changed=False, **log_stats(module.params, time.time(), module.check_mode))
     except OptionError as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg="%s: %s" % (error.filename, error.strerror or error))
 
 
 if __name__ == "__main__":

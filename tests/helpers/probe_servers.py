@@ -156,7 +156,7 @@ class Authority:
             kind = "DNS:%s" % name
         (self.folder / (base + ".cnf")).write_text((extension or "subjectAltName=%s" % kind) + "\n")
         self._run("req", "-new", *_KEY, "-keyout", key, "-out", request, "-subj", subject)
-        now = datetime.datetime.now(datetime.UTC)
+        now = datetime.datetime.now(datetime.timezone.utc)
         dates = [(now + datetime.timedelta(days=offset)).strftime("%Y%m%d%H%M%SZ") for offset in (begins, days)]
         if not sign:
             self._run(

@@ -20,7 +20,7 @@ requirements=tests/unit/old_python.txt
 if [ ! -e "$venv/.ready" ] || [ "$requirements" -nt "$venv/.ready" ]; then
   rm -rf "$venv"
   "$python" -m venv "$venv"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$requirements"
   touch "$venv/.ready"
 fi
 exec "$venv/bin/python" -m pytest tests/unit/plugins/module_utils -q -n "${WORKERS:-2}"

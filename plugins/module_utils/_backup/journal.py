@@ -153,6 +153,8 @@ def held(folder: str, backup: str) -> Iterator[Journal]:
             raise JournalError("busy", "a restore of %s is under way, %s" % (backup, who))
         os.ftruncate(handle, 0)
         os.pwrite(handle, b"process %d" % os.getpid(), 0)
+        with contextlib.suppress(OSError):  # in nobody's way
+            durable.remove_partials(folder, ".json")
         yield Journal(folder, backup)
     finally:
         os.close(handle)

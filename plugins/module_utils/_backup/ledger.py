@@ -5,7 +5,8 @@
 
 Each line of ``ledger.jsonl`` holds the sha256 of the line before it, so that no line can be changed, removed or moved unseen;
 ``.ledger.head`` holds the sha256 of the last line and the place where it ends, which does the same for the last ones. That
-finds what happens by mistake or by a program that knows nothing of it; who rewrites both files can hide it.
+finds what happens by mistake or by a program that knows nothing of it; who rewrites both files can hide it. Without a head that can
+be read nobody knows whether lines at the end are missing: it is not made anew by itself, but when there is an empty file of its name.
 
 A line that a killed run has written by half is at the end, counts for nothing, and gives way to the next one.
 """
@@ -28,16 +29,19 @@ HEAD = ".ledger.head"
 KINDS = ("made", "verified", "drilled", "copied", "pruned", "restored", "tidied", "fetched", "unkept")
 
 _OWN = ("at", "what", "set", "previous")
+#: What an empty head says.
+_EMPTY = (0, "")
 
 
 class Ledger(NamedTuple):
     """``entries``: oldest first, to the end even where the chain is broken; ``broken``: number of the first line whose chain does
     not hold, counted from 1, one after the last when lines at the end are missing; ``torn``: whether the end is a line that a
-    killed run has written by half."""
+    killed run has written by half; ``unheld``: whether lines at the end may be missing, for there is no head that can be read."""
 
     entries: List[Dict[str, Any]]
     broken: Optional[int] = None
     torn: bool = False
+    unheld: bool = False
 
 
 def append(root: str, what: str, set_name: str, now: float, **data: Any) -> None:
@@ -48,7 +52,8 @@ def append(root: str, what: str, set_name: str, now: float, **data: Any) -> None
         raise ValueError("no line of a ledger: %s %s" % (what, sorted(data)))
     with _opened(root, os.O_RDWR | os.O_CREAT) as handle:
         whole = _read(handle)
-        sound = _head_holds(_head(root), whole)
+        head = _head(root)
+        sound = not whole if head is None else _head_holds(head, whole)
         kept, rest = _split(whole)
         start = b""
         if rest and _entry(rest):  # whole but for its end
@@ -58,6 +63,8 @@ def append(root: str, what: str, set_name: str, now: float, **data: Any) -> None
         written = json.dumps(line, ensure_ascii=True).encode("ascii") + b"\n"
         try:
             os.ftruncate(handle, len(kept))
+            if head is None and sound:
+                _make_head(root)  # first: a run may be killed after the line and before its head
             try:
                 _write(handle, start + written)
                 os.fsync(handle)
@@ -128,7 +135,7 @@ def _judged(whole: bytes, head: Optional[Tuple[int, str]]) -> Ledger:
     if broken is None and head and not _head_holds(head, whole):
         known = whole[: head[0]]
         broken = known.count(b"\n") + (0 if len(known) == head[0] and known.endswith(b"\n") else 1)
-    return Ledger(entries, broken, torn)
+    return Ledger(entries, broken, torn, bool(entries) and (head is None or head == _EMPTY))
 
 
 def _entry(line: bytes) -> Optional[Dict[str, Any]]:
@@ -142,20 +149,26 @@ def _entry(line: bytes) -> Optional[Dict[str, Any]]:
 
 
 def _head(root: str) -> Optional[Tuple[int, str]]:
+    """What the head says, None when there is none that can be read."""
     try:
         with open(os.path.join(root, HEAD), encoding="ascii") as file:
             end, _space, digest = file.read(200).strip().partition(" ")
-        return int(end), digest
+        return (int(end), digest) if end else _EMPTY
     except (OSError, ValueError):
         return None
 
 
 def _head_holds(head: Optional[Tuple[int, str]], whole: bytes) -> bool:
     """Whether the line that the head knows is there. Lines after it are those of a run that was killed before it wrote the head."""
-    if head is None:
+    if head is None or head == _EMPTY:
         return True
     known = whole[: head[0]]
     return len(known) == head[0] and known.endswith(b"\n") and _sha256(known[:-1].rpartition(b"\n")[2]) == head[1]
+
+
+def _make_head(root: str) -> None:
+    """An empty head, which says that there is no line yet. Raises OSError."""
+    os.close(os.open(os.path.join(root, HEAD), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
 
 
 def _write_head(root: str, end: int, digest: str) -> None:

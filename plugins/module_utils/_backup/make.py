@@ -27,7 +27,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base imp
 from ansible_collections.opsrunner.runbook.plugins.module_utils._files import durable, tree
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process import orphans
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, Limits, Place
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, Place
 
 from . import disk as backup_disk
 from . import journal as restore_journal
@@ -198,7 +198,7 @@ class _Job:
         self.parallel = min(plan.workers, len(plan.artifacts))
         bandwidth = plan.limits.bandwidth
         # It holds for the whole set.
-        self.limits = Limits(plan.limits.nice, plan.limits.io_class, max(1, bandwidth // self.parallel) if bandwidth else None)
+        self.limits = plan.limits._replace(bandwidth=max(1, bandwidth // self.parallel) if bandwidth else None)
 
     def tell(self, do: Callable[[], Tuple[str, Message]]) -> Made:
         """Do it, and tell what became of it."""

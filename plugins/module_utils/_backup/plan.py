@@ -100,6 +100,13 @@ def _number(least: int, most: int) -> read.Reader:
     return reader
 
 
+def _time_limit(value: Any, path: str) -> float:
+    seconds = read.duration(value, path)
+    if not seconds:
+        raise OptionError(path, "must be more than nothing", hint="24h")
+    return seconds
+
+
 def _port(value: Any, path: str) -> int:
     return int(_number(1, 65535)(value, path))
 
@@ -241,6 +248,7 @@ READERS: Mapping[str, read.Reader] = {
     "nice": _number(0, 19),
     "io_class": _io_class,
     "bandwidth": read.size,
+    "program_timeout": _time_limit,
     "workers": _positive,
     "encryption": _encryption,
     "keep": _keep,
@@ -256,7 +264,9 @@ def parse(item: Mapping[str, Any], path: str, artifacts: Artifacts = artifact_na
     readers = {**READERS, "artifacts": artifacts}
     found = {key: reader(item[key], "%s.%s" % (path, key)) for key, reader in readers.items() if item.get(key) is not None}
     recipients, identity = found.get("encryption", ((), None))
-    limits = Limits(found.get("nice", 10), found.get("io_class", "idle"), found.get("bandwidth"))
+    limits = Limits(
+        found.get("nice", 10), found.get("io_class", "idle"), found.get("bandwidth"), found.get("program_timeout", Limits().seconds)
+    )
     return Plan(
         artifacts=found.get("artifacts", ()),
         limits=limits,

@@ -22,8 +22,10 @@ from .sets import BackupError
 
 PREFIX = "opsrunner-scratch-"
 OWNER = ".owner"
-#: One without an owner that is younger than this is being made.
+#: Where the folder cannot be locked, one without an owner that is younger than this is being made.
 _BEING_MADE = 60.0
+#: Seconds that are waited for who sweeps the folder.
+_PATIENCE = 5.0
 
 
 @contextlib.contextmanager
@@ -35,42 +37,81 @@ def place(folder: str, warn: Callable[[str], None] = lambda _text: None) -> Iter
         os.makedirs(folder, 0o755, exist_ok=True)
         for name in sweep(folder, warn=warn):
             warn("%s was left by a killed run and has been removed" % os.path.join(folder, name))
-        path = tempfile.mkdtemp(prefix=PREFIX, dir=folder)
     except OSError as error:
-        raise BackupError("denied", "no scratch place can be made in %s: %s" % (folder, error.strerror or error)) from None
-    handle = -1
+        raise _none_made(folder, error) from None
+    path, handle = "", -1
     try:
-        os.chmod(path, 0o711)  # noqa: S103 - a server that runs as another user has its own folder in it
-        # Locked before it has its name: who sweeps takes an owner that is not locked for dead.
-        unnamed = os.path.join(path, OWNER + ".new")
-        handle = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        os.rename(unnamed, os.path.join(path, OWNER))
+        with _locked(folder, fcntl.LOCK_SH, _PATIENCE):
+            try:
+                path = tempfile.mkdtemp(prefix=PREFIX, dir=folder)
+            except OSError as error:
+                raise _none_made(folder, error) from None
+            os.chmod(path, 0o711)  # noqa: S103 - a server that runs as another user has its own folder in it
+            # Locked before it has its name: who sweeps takes an owner that is not locked for dead.
+            unnamed = os.path.join(path, OWNER + ".new")
+            handle = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            os.rename(unnamed, os.path.join(path, OWNER))
         yield path
     finally:
         try:
-            remove(folder, os.path.basename(path))
+            if path:
+                remove(folder, os.path.basename(path))
         except OSError as error:
             warn("%s could not be removed: %s" % (path, error.strerror or error))
         if handle >= 0:
             os.close(handle)
 
 
+def _none_made(folder: str, error: OSError) -> BackupError:
+    return BackupError("denied", "no scratch place can be made in %s: %s" % (folder, error.strerror or error))
+
+
+@contextlib.contextmanager
+def _locked(folder: str, how: int, patience: float = 0.0) -> Iterator[bool]:
+    """Keep others from making places in a folder (``LOCK_EX``), or from sweeping it (``LOCK_SH``); whether that could be had."""
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        until = time.monotonic() + patience
+        had = False
+        while not had:
+            try:
+                fcntl.flock(handle, how | fcntl.LOCK_NB)
+                had = True
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    break
+                time.sleep(0.02)
+            except OSError:  # not all file systems lock folders
+                break
+        yield had
+    finally:
+        os.close(handle)
+
+
 def sweep(folder: str, look_only: bool = False, warn: Callable[[str], None] = lambda _text: None) -> List[str]:
     """Remove scratch places whose owner is dead; returns their names. Those of other users are none of ours. What cannot be removed
     is told by ``warn``. Raises OSError."""
-    gone = []
+    import fcntl
+
     try:
-        names = sorted(name for name in os.listdir(folder) if name.startswith(PREFIX))
+        with _locked(folder, fcntl.LOCK_EX) as alone:
+            return _swept(folder, alone, look_only, warn)
     except FileNotFoundError:
         return []
-    for name in names:
+
+
+def _swept(folder: str, alone: bool, look_only: bool, warn: Callable[[str], None]) -> List[str]:
+    gone = []
+    for name in sorted(name for name in os.listdir(folder) if name.startswith(PREFIX)):
         path = os.path.join(folder, name)
         try:
             told = os.lstat(path)
         except FileNotFoundError:
             continue
-        if told.st_uid != os.geteuid() or (told.st_mode & 0o170000) != 0o040000 or _lives(path, told.st_mtime):
+        if told.st_uid != os.geteuid() or (told.st_mode & 0o170000) != 0o040000 or _lives(path, told.st_mtime, alone):
             continue
         if not look_only:
             _end_programs(path)
@@ -112,13 +153,16 @@ def _open_up(path: str) -> None:
             folders.remove(name)
 
 
-def _lives(path: str, made: float) -> bool:
+def _lives(path: str, made: float, alone: bool) -> bool:
+    """Whether a place's run lives. ``alone``: nobody makes a place now, so that one without an owner is nobody's."""
     import fcntl
 
     try:
         handle = os.open(os.path.join(path, OWNER), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return not alone and abs(time.time() - made) < _BEING_MADE
     except OSError:
-        return time.time() - made < _BEING_MADE
+        return True
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -97,6 +97,7 @@ BACKUPS: Dict[str, Any] = {
         "nice": {"type": "int"},
         "io_class": {"type": "str", "choices": ["idle", "best-effort", "none"]},
         "bandwidth": {"type": "str"},
+        "program_timeout": {"type": "str"},
         "workers": {"type": "int"},
         "encryption": {
             "type": "dict",

@@ -25,7 +25,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.readers import Reader
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, Limits, Place
-from ansible_collections.opsrunner.runbook.plugins.module_utils._process.stream import Source
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.stream import Source, StreamError
 
 from .artifact import Artifact
 
@@ -35,12 +35,18 @@ class EngineError(Exception):
 
     ``code``: ``unreachable`` (server or file not there), ``denied``, ``damaged`` (the artifact is not what it should be),
     ``unsafe`` (it holds what is not restored: a path that leads out, a device …), ``differs`` (counts are not the manifest's),
-    ``space``, ``version`` (written by a newer server), ``same`` (scratch place and source are one), ``failed``.
+    ``space``, ``version`` (written by a newer server), ``same`` (scratch place and source are one), ``interrupted`` (others ended
+    a program before its time, which says nothing about the data), ``failed``.
     """
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
         self.code = code
+
+
+def from_program(error: StreamError, code: str, text: Optional[str] = None) -> EngineError:
+    """A program's failure as an engine's. ``code``: of a program that ended by itself; ``text``: instead of the error's own."""
+    return EngineError("interrupted" if error.interrupted else code, str(error) if text is None else text)
 
 
 class Stored(NamedTuple):

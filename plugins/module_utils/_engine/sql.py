@@ -15,11 +15,11 @@ from typing import IO, Any, Callable, Dict, Generator, List, Mapping, Optional, 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core import readers as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import Command
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import Command, Limits
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process.stream import BLOCK, TAIL, StreamError
 
 from .artifact import Artifact
-from .base import EngineError, Stored, Work, compare
+from .base import EngineError, Stored, Work, compare, from_program
 
 TIMEOUT = 30.0
 #: A restored database takes about the space of the old one, and its log.
@@ -106,35 +106,28 @@ class Client:
         """What a program said without the data of the statement that failed."""
         return said
 
+    def patience(self, hurried: bool) -> float:
+        """Seconds that a script may take. ``hurried``: the server has only to answer."""
+        limit = (self.work.limits or Limits()).seconds
+        return min(2 * self.timeout + 10, limit) if hurried else limit
+
     def error(self, error: StreamError, code: Optional[str] = None) -> EngineError:
         """A program's failure as the engine's."""
         text = self.mask(str(StreamError(error.program, error.status, self.bare(error.said))))
-        return EngineError(code or self.code_of(text), text)
+        found = code or self.code_of(text)
+        return EngineError(found, text) if found == "unreachable" else from_program(error, found, text)
 
     def output(self, what: Command, stdin: bytes = b"", size: int = BLOCK) -> Generator[bytes, None, None]:
         """What a program prints, in blocks. EngineError at its end when it failed; leaving it early ends the program."""
-        started = self.work.place.wrap(what, self.work.limits)
-        with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as script:
-            script.write(stdin)
-            script.seek(0)
-            process = subprocess.Popen(
-                started.argv, env=started.env, cwd=started.cwd, stdin=script, stdout=subprocess.PIPE, stderr=said, bufsize=0
-            )
-            try:
+        try:
+            with stream.produced(what._replace(stdin=stdin), self.work.limits, self.work.place) as file:
                 while True:
-                    block = process.stdout.read(size)  # type: ignore[union-attr]  # it is a pipe
+                    block = file.read1(size)  # type: ignore[attr-defined, unused-ignore]  # what is there; it is a pipe
                     if not block:
                         break
                     yield block
-                if process.wait() != 0:
-                    said.seek(0)
-                    text = said.read()[-TAIL:].decode("utf-8", "replace").strip()
-                    raise self.error(StreamError(what.program, process.returncode, text))
-            finally:
-                process.stdout.close()  # type: ignore[union-attr]  # it is a pipe
-                if process.poll() is None:
-                    process.kill()
-                process.wait()
+        except StreamError as error:
+            raise self.error(error) from None
 
 
 class Session:
@@ -147,13 +140,21 @@ class Session:
         started = client.work.place.wrap(what, None)
         try:
             self._process = subprocess.Popen(
-                started.argv, env=started.env, cwd=started.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said
+                started.argv,
+                env=started.env,
+                cwd=started.cwd,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                start_new_session=True,
             )
         except OSError as error:
             self._said.close()
             missing = isinstance(error, FileNotFoundError)
             text = "%s %s" % (what.program, "is not installed" if missing else "cannot be started: %s" % error.strerror)
             raise EngineError("unreachable", text) from None
+        self._deadline = stream.Deadline(client.work.limits)
+        self._deadline.watch(what.program, self._process)
 
     def send(self, data: bytes) -> None:
         """Write to the program: a statement, or a part of one. EngineError when it is gone."""
@@ -193,14 +194,19 @@ class Session:
             status: Optional[int] = self._process.wait(5)
         except subprocess.TimeoutExpired:
             status = None
+        late = self._deadline.error()
+        if late:
+            return self._client.error(late)
         with contextlib.suppress(ValueError):
             self._said.seek(0)
             said = " ".join(self._said.read()[-TAIL:].decode("utf-8", "replace").split())
-            return self._client.error(StreamError(self._program, status, said), None if said else "unreachable")
+            error = StreamError(self._program, status, said)
+            return self._client.error(error, None if said or error.interrupted else "unreachable")
         return EngineError("unreachable", "the session was closed")
 
     def close(self) -> None:
         """End the session: what was not committed is not done."""
+        self._deadline.cancel()
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()

@@ -46,7 +46,21 @@ def put(path: str, data: bytes) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-    os.rename(partial, path)
+    try:
+        os.rename(partial, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(partial)
+        raise
+
+
+def remove_partials(folder: str, ending: str) -> None:
+    """Remove what runs that were killed were writing to files of that ending. Raises OSError."""
+    with alone(folder):  # nobody writes one now
+        for name in os.listdir(folder):
+            if name.endswith(ending + _PARTIAL):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(folder, name))
 
 
 def sync_folder(path: str) -> None:

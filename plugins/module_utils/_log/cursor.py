@@ -33,6 +33,13 @@ class Start(NamedTuple):
     skip: bool = False
 
 
+class Place(NamedTuple):
+    """Where reading ended: of each file, and in the journal."""
+
+    files: List[Entry]
+    journal: str = ""
+
+
 class Plan(NamedTuple):
     """``starts``: one per file. ``lost``: files that are gone, or were emptied, of which a part may not have been read."""
 
@@ -143,6 +150,16 @@ def plan(files: Sequence[File], entries: Sequence[Entry], unpack: Callable[[File
     return Plan([start or Start(0) for start in starts], lost)
 
 
+def _place(found: Dict[str, Any]) -> Place:
+    """A place that was saved. Raises ValueError, KeyError or TypeError for what is none."""
+    for entry in found["files"]:
+        if not isinstance(entry["offset"], int) or entry["offset"] < 0:
+            raise ValueError("an offset that is none")
+        for key in ("path", "live", "device", "inode", "size", "mtime", "packed", "done", "head", "tail"):
+            entry[key]
+    return Place(list(found["files"]), str(found.get("journal") or ""))
+
+
 class State:
     """The remembered places of one log in a file of the state folder, held by one run at a time.
 
@@ -165,32 +182,50 @@ class State:
             os.close(self._lock)
             raise Busy from None
 
-    def load(self) -> Tuple[Dict[str, Any], bool]:
-        """What was saved, and whether it could be read: a broken file is as good as none, and must be told."""
-        empty: Dict[str, Any] = {"version": VERSION, "files": [], "journal": ""}
+    def load(self) -> Tuple[Place, str]:
+        """Where to go on, and what is to be said of it: ``""``, ``broken`` (a file that cannot be read is as good as none), or
+        ``repeated``: nobody said that the last call was recorded, so its lines are read again."""
         try:
             with open(self.path, encoding="utf-8") as file:
                 found = json.load(file)
             if not isinstance(found, dict) or found.get("version") != VERSION:
-                return empty, False
-            for entry in found["files"]:
-                if not isinstance(entry["offset"], int) or entry["offset"] < 0:
-                    return empty, False
-                for key in ("path", "live", "device", "inode", "size", "mtime", "packed", "done", "head", "tail"):
-                    entry[key]
-            return {**empty, "files": found["files"], "journal": str(found.get("journal") or "")}, True
+                return Place([]), "broken"
+            here = _place(found)
+            return (_place(found["previous"]), "repeated") if found.get("call_id") else (here, "")
         except FileNotFoundError:
-            return empty, True
+            return Place([]), ""
         except (OSError, ValueError, KeyError, TypeError):
-            return empty, False
+            return Place([]), "broken"
 
-    def save(self, files: Sequence[Entry], journal: str) -> None:
-        """Replace what was saved, at once or not at all. Raises OSError."""
+    def save(self, place: Place, call_id: str = "", previous: Optional[Place] = None) -> None:
+        """Replace what was saved, at once or not at all. Raises OSError.
+
+        With a ``call_id`` the next call goes on from ``previous``, until :meth:`confirm` is told of this one.
+        """
+        found: Dict[str, Any] = {"version": VERSION, **place._asdict()}
+        if call_id:
+            found.update(call_id=call_id, previous=(previous or Place([]))._asdict())
+        self._write(found)
+
+    def confirm(self, call_id: str) -> bool:
+        """The findings of a call were recorded: the next one goes on from where it ended. Whether that call was the last one here.
+        Raises OSError."""
+        try:
+            with open(self.path, encoding="utf-8") as file:
+                found = json.load(file)
+            if found["call_id"] != call_id:
+                return False
+            self.save(_place(found))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return False
+        return True
+
+    def _write(self, found: Dict[str, Any]) -> None:
         partial = "%s.%d.partial" % (self.path, os.getpid())
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             with os.fdopen(fd, "w", encoding="utf-8") as file:
-                json.dump({"version": VERSION, "files": list(files), "journal": journal}, file)
+                json.dump(found, file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, self.path)

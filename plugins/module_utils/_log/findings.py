@@ -115,6 +115,9 @@ class _Judge:
         """Whether the place where reading ended was found again and kept."""
         if self.outcome.state in ("broken", "unwritable"):
             return self._finding("cursor", "unknown", message("log.cursor_" + self.outcome.state, log=self.spec.name))
+        if self.outcome.state == "repeated" and not self.outcome.gone:
+            text = message("log.cursor_repeated", log=self.spec.name, lines=self.summary["lines"])
+            return self._finding("cursor", "warning", text, value=self.summary["lines"])
         if self.outcome.gone:
             text = message("log.cursor_gone", log=self.spec.name, path=self.outcome.gone[0], count=len(self.outcome.gone))
             return self._finding("cursor", "warning", text, value=len(self.outcome.gone), evidence={"log_paths": self.outcome.gone[:20]})

@@ -301,6 +301,8 @@ class Work:
             os.write(queue_in, struct.pack("=L", queued))
             queued += 1
         children: Dict[int, int] = {}
+        here = os.getpid()
+        end_with = _ender()
         for _ in range(workers):
             out, into = os.pipe()
             pid = os.fork()
@@ -309,6 +311,7 @@ class Work:
                 try:
                     # What it starts is to end with it.
                     os.setpgid(0, 0)
+                    end_with(here)
                     os.close(out)
                     os.close(queue_in)
                     code = self._child(tasks, queue_out, into)
@@ -406,6 +409,21 @@ def _be_nice(limits: Limits) -> None:
         pass
 
 
+def _ender() -> Callable[[int], None]:
+    """What has a process end with its parent: one that was left over would hold the cursors of the next call."""
+    import ctypes
+    import signal
+
+    prctl = ctypes.CDLL(None).prctl  # looked up before a fork, where there is time
+
+    def end_with(parent: int) -> None:
+        prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return end_with
+
+
 def _uncapped() -> None:
     """In a program that prints lines: what is written in Go ends at once where it may not reserve more than it will ever use."""
     import resource
@@ -426,6 +444,7 @@ class Way(NamedTuple):
     block: int
     max_line: int
     range_size: int
+    call_id: str = ""
 
 
 def read_logs(
@@ -439,12 +458,14 @@ def read_logs(
     block: int = log_read.BLOCK,
     max_line: int = log_read.MAX_LINE,
     range_size: int = RANGE,
+    call_id: str = "",
 ) -> List[Outcome]:
-    """Read all logs. ``now``: seconds since the epoch. ``keep_state``: save the cursors (not in check mode).
+    """Read all logs. ``now``: seconds since the epoch. ``keep_state``: save the cursors (not in check mode), when all logs are read.
 
+    ``call_id``: the next call reads the same lines again unless :meth:`cursor.State.confirm` was told it.
     ``workers``: number of processes (0: this one), default by size; ``block``, ``max_line``, ``range_size``: bytes.
     """
-    way = Way(limits, now, tables or {}, state_dir, keep_state, workers, block, max_line, range_size)
+    way = Way(limits, now, tables or {}, state_dir, keep_state, workers, block, max_line, range_size, call_id)
     logs = [_Log(spec, way) for spec in specs]
     try:
         for log in logs:
@@ -452,7 +473,8 @@ def read_logs(
         outcomes: Dict[int, Outcome] = {}
         for group in _groups(logs):
             outcomes.update(_read_together(group, logs, way))
-        return [outcomes.get(number) or log.read() for number, log in enumerate(logs)]
+        found = [outcomes.get(number) or log.read() for number, log in enumerate(logs)]
+        return [log.saved_as(outcome) for log, outcome in zip(logs, found)]
     finally:
         for log in logs:
             log.release()
@@ -517,7 +539,8 @@ class _Log:
         self.spec = spec
         self.way = way
         self.state: Optional[log_cursor.State] = None
-        self.saved: Dict[str, Any] = {"files": [], "journal": ""}
+        self.saved = log_cursor.Place([])
+        self.ended_at: Optional[log_cursor.Place] = None
         self.trouble = ""
         self.files: List[File] = []
         self.problems: List[Problem] = []
@@ -531,8 +554,7 @@ class _Log:
             return
         try:
             self.state = log_cursor.State(self.way.state_dir, self.spec.name, make=self.way.keep_state)
-            self.saved, readable = self.state.load()
-            self.trouble = "" if readable else "broken"
+            self.saved, self.trouble = self.state.load()
         except log_cursor.Busy:
             self.trouble = "busy"
         except FileNotFoundError:
@@ -551,7 +573,7 @@ class _Log:
         spec, way = self.spec, self.way
         self.files, self.problems = log_read.open_files(spec.paths, spec.rotated) if spec.paths else ([], [])
         starts = [log_cursor.Start(0) for _ in self.files]
-        self.planned = log_cursor.plan(self.files, self.saved["files"]) if spec.cursor else log_cursor.Plan(starts, [])
+        self.planned = log_cursor.plan(self.files, self.saved.files) if spec.cursor else log_cursor.Plan(starts, [])
         tasks, self.entries, self.unfit = _tasks(spec, self.files, self.planned.starts, self.saved, way.now, way.range_size)
         return tasks
 
@@ -584,18 +606,15 @@ class _Log:
                 self.close()
 
     def outcome(self, parts: Sequence[Part], ended: str, moved: Sequence[str], seconds: float) -> Outcome:
-        """Put together what was read, and save the cursor."""
+        """Put together what was read, and where it ended."""
         spec = self.spec
         problems = self.problems + [problem for part in parts for _, problem in part.problems]
         problems += [Problem(path, "changing", "") for path in moved]
         if ended:
             problems.append(Problem(spec.name, ended, ""))
-        if self.state is not None and self.way.keep_state and not ended and not moved:
-            try:
-                unread = [problem.path for problem in problems if problem.code == "denied"]
-                _save(self.state, self.files, self.planned.starts, self.saved, self.entries, parts, unread)
-            except OSError:
-                self.trouble = "unwritable"
+        if not ended and not moved:
+            unread = [problem.path for problem in problems if problem.code == "denied"]
+            self.ended_at = _ended_at(self.files, self.planned.starts, self.saved, self.entries, parts, unread)
         unfit = self.unfit
         for part in parts:
             unfit = unfit or part.unfit.get(0)
@@ -604,15 +623,25 @@ class _Log:
         names = [item.path for item in self.files]
         return Outcome(spec, summary, names, problems, unfit, self.planned.lost, self.trouble, seconds)
 
+    def saved_as(self, outcome: Outcome) -> Outcome:
+        """Save the cursor; the outcome with what is to be said of it."""
+        if self.state is None or not self.way.keep_state or self.ended_at is None:
+            return outcome
+        try:
+            self.state.save(self.ended_at, self.way.call_id, self.saved)
+        except OSError:
+            return outcome._replace(state="unwritable")
+        return outcome
+
 
 def _tasks(
-    spec: LogSpec, files: Sequence[File], starts: Sequence[log_cursor.Start], saved: Mapping[str, Any], now: float, range_size: int
+    spec: LogSpec, files: Sequence[File], starts: Sequence[log_cursor.Start], saved: log_cursor.Place, now: float, range_size: int
 ) -> Tuple[List[Task], List[Tuple[File, log_cursor.Entry]], Optional[log_scan.Sample]]:
     tasks: List[Task] = []
     entries: List[Tuple[File, log_cursor.Entry]] = []
     unfit: Optional[log_scan.Sample] = None
     if spec.journal:
-        argv = log_read.journal_command(spec.journal, spec.since, spec.until, saved["journal"])
+        argv = log_read.journal_command(spec.journal, spec.since, spec.until, saved.journal)
         tasks.append(Task(0, "journal", None, 0, 0, 0, log_scan.Sample("journal", False, ""), tuple(argv)))
     if spec.command:
         tasks.append(Task(0, "command", None, 0, 0, 0, None, spec.command))
@@ -641,20 +670,20 @@ def _tasks(
     return tasks, entries, unfit
 
 
-def _save(
-    state: log_cursor.State,
+def _ended_at(
     files: Sequence[File],
     starts: Sequence[log_cursor.Start],
-    saved: Mapping[str, Any],
+    saved: log_cursor.Place,
     entries: Sequence[Tuple[File, log_cursor.Entry]],
     parts: Sequence[Part],
     unread: Container[str],
-) -> None:
+) -> log_cursor.Place:
+    """Where a log was read to."""
     kept = [entry for _, entry in entries]
     by_path = {item.path: item for item in files}
     for part in parts:
         kept += [log_cursor.packed_entry(by_path[path], size, head, tail) for _, path, size, head, tail in part.packed]
     skipped = {(item.device, item.inode) for item, start in zip(files, starts) if start.skip}
-    kept += [entry for entry in saved["files"] if (entry["device"], entry["inode"]) in skipped or entry["path"] in unread]
-    journal = next((cursor for part in parts for cursor in part.journal.values()), saved["journal"])
-    state.save(kept, journal)
+    kept += [entry for entry in saved.files if (entry["device"], entry["inode"]) in skipped or entry["path"] in unread]
+    journal = next((cursor for part in parts for cursor in part.journal.values()), saved.journal)
+    return log_cursor.Place(kept, journal)

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import Message, cut, message
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import Message, cut, message, worst
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.thresholds import judge
 
@@ -33,6 +33,8 @@ _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) (\d{3})(?: .*)?\Z")
 #: Characters of a body shown when it is not what was wanted.
 _EXCERPT = 200
+#: What a server that speaks TLS says to those who do not.
+_TLS_ALERT = b"\x15"
 
 
 class Answer(NamedTuple):
@@ -308,15 +310,16 @@ def next_request(request: _Request, status: int, location: str) -> _Request:
 def probe_http(loop: Loop, names: Names, contexts: Contexts, search: Search, probe: Probe, url: str, trace: Trace) -> Steps[Outcome]:
     """Ask, follow redirects where that is wanted, and judge the answer."""
     request = first_request(probe, url)
+    ends: List[float] = []
     visited = {(request.method, request.url)}
     while True:
-        answer = yield from _exchange(loop, names, contexts, probe, request, trace)
+        answer = yield from _exchange(loop, names, contexts, probe, request, trace, ends)
         trace.evidence["http_status"] = answer.status
         location = answer.header("location")
         if not (probe["follow_redirects"] and location and answer.status in (301, 302, 303, 307, 308)):
             if location:
                 trace.evidence["location"] = cut(safe_url(location), _EXCERPT)
-            return judge_answer(probe, answer, trace, search)
+            return judge_certificates(probe, judge_answer(probe, answer, trace, search), ends)
         request = next_request(request, answer.status, location)
         trace.evidence.setdefault("redirects", []).append(cut(safe_url(request.url), _EXCERPT))
         if (request.method, request.url) in visited:
@@ -326,20 +329,31 @@ def probe_http(loop: Loop, names: Names, contexts: Contexts, search: Search, pro
         visited.add((request.method, request.url))
 
 
-def _exchange(loop: Loop, names: Names, contexts: Contexts, probe: Probe, request: _Request, trace: Trace) -> Steps[Answer]:
+def judge_certificates(probe: Probe, found: Outcome, ends: Sequence[float]) -> Outcome:
+    """The outcome, unless a certificate on the way ends so soon that it is worse. ``ends``: in so many days."""
+    if not probe["certificate"] or not ends:
+        return found
+    status = judge(min(ends), probe["certificate_warning"], probe["certificate_critical"])
+    if worst([status, found.status]) == found.status:
+        return found
+    return Outcome(status, message("probe.tls.ends", name=probe["name"], days=min(ends)), found.value, found.unit, found.extra)
+
+
+def _exchange(
+    loop: Loop, names: Names, contexts: Contexts, probe: Probe, request: _Request, trace: Trace, ends: List[float]
+) -> Steps[Answer]:
     scheme, host, port, _target, _userinfo = read_url(request.url)
     stream: Stream = yield from open_stream(loop, names, host, port, trace)
     try:
         if scheme == "https":
-            from .tls import start_tls
+            from .tls import days_left, start_tls
 
             tls_options = probe if request.trusted else {**probe, "server_name": None}
-            yield from start_tls(loop, names, contexts(), stream, tls_options, host, port, trace, credentials=request.trusted)
-        trace.enter("first_byte")
-        yield from stream.send(request_bytes(request, probe["host_header"] if request.trusted else None))
+            shown = yield from start_tls(loop, names, contexts(), stream, tls_options, host, port, trace, credentials=request.trusted)
+            left = days_left(shown)
+            ends += [] if left is None else [left]
         reader = Reader(request.method, probe["max_body"])
-        data = yield from stream.receive()
-        trace.leave()
+        data = yield from _first_bytes(loop, names, contexts, stream, probe, request, trace)
         trace.enter("body")
         while data:
             reader.feed(data)
@@ -351,6 +365,30 @@ def _exchange(loop: Loop, names: Names, contexts: Contexts, probe: Probe, reques
         return reader.answer()
     finally:
         stream.close()
+
+
+def _first_bytes(
+    loop: Loop, names: Names, contexts: Contexts, stream: Stream, probe: Probe, request: _Request, trace: Trace
+) -> Steps[bytes]:
+    """Ask, and the beginning of the answer. Raises Failure, also where a port without ``https`` speaks TLS."""
+    scheme, host, port, _target, _userinfo = read_url(request.url)
+    problem: Optional[Failure] = None
+    data = b""
+    trace.enter("first_byte")
+    try:
+        yield from stream.send(request_bytes(request, probe["host_header"] if request.trusted else None))
+        data = yield from stream.receive()
+    except Failure as failure:
+        problem = failure
+    if scheme == "http" and (not data or data[:1] == _TLS_ALERT):
+        from .tls import speaks_tls
+
+        if (yield from speaks_tls(loop, names, contexts(), probe, host, port, trace)):
+            raise Failure(message("reason.probe_tls_port", port=port))
+    if problem is not None:
+        raise problem
+    trace.leave()
+    return data
 
 
 def judge_answer(probe: Probe, answer: Answer, trace: Trace, search: Search) -> Outcome:
@@ -375,6 +413,8 @@ def judge_answer(probe: Probe, answer: Answer, trace: Trace, search: Search) -> 
         return Outcome(wrong[0], message("probe.http.body", name=name, problem=wrong[1]), took, "ms", extra)
     verdict = judge(took, probe["warning"], probe["critical"])
     text = message("probe.http.ok" if verdict == "ok" else "probe.http.slow", name=name, status=status, ms=took)
+    if verdict == "ok" and answer.cut:
+        text = message("probe.http.ok_cut", name=name, status=status, ms=took, bytes=len(answer.body))
     return Outcome(verdict, text, took, "ms", extra)
 
 

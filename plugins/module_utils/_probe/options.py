@@ -44,6 +44,9 @@ class _Option:
         self.choices = choices
 
 
+#: Days that a certificate must be good for, else it is a warning, or critical.
+CERTIFICATE = ("30:", "7:")
+
 _OPTIONS: Dict[str, _Option] = {
     "name": _Option("text"),
     "type": _Option("text", choices=TYPES),
@@ -69,6 +72,9 @@ _OPTIONS: Dict[str, _Option] = {
     "max_redirects": _Option("int", ("http",), 5),
     "host_header": _Option("text", ("http",)),
     "max_body": _Option("size", ("http",), MAX_BODY),
+    "certificate": _Option("bool", ("http",), True),
+    "certificate_warning": _Option("range", ("http",), CERTIFICATE[0]),
+    "certificate_critical": _Option("range", ("http",), CERTIFICATE[1]),
     "address": _Option("text", ("tcp", "tls")),
     "addresses": _Option("texts", ("tcp", "tls")),
     "send": _Option("text", ("tcp",)),
@@ -103,7 +109,7 @@ _OPTIONS: Dict[str, _Option] = {
     "chdir": _Option("text", ("command",)),
 }
 _STATES = {"port": ("listening", "free"), "unit": ("active", "inactive", "not_failed"), "file": ("present", "absent")}
-_THRESHOLDS = {"tls": ("30:", "7:"), "process": (None, "1:")}
+_THRESHOLDS = {"tls": CERTIFICATE, "process": (None, "1:")}
 _REQUIRED = {
     "http": (("url", "urls"),),
     "tcp": (("address", "addresses"),),

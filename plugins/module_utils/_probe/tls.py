@@ -212,6 +212,8 @@ def start_tls(
         reason = (
             message("reason.probe_" + code, host=server_name) if code else message("reason.probe_tls_verify", error=error.verify_message)
         )
+        if code == "tls_name" and certificate is not None and certificate.names:
+            reason = message("reason.probe_tls_other_name", host=server_name, names=certificate.names[:5])
         raise Failure(reason, value=days_left(certificate)) from None
     except ssl.SSLError as error:
         text = (error.reason or str(error)).replace("_", " ").lower()
@@ -224,6 +226,26 @@ def start_tls(
     certificate = earliest(peer_certificates(stream.sock, bool(context.verify_mode)))
     note(certificate, trace)
     return certificate
+
+
+def speaks_tls(loop: Loop, names: Names, contexts: Contexts, probe: Probe, host: str, port: int, trace: Trace) -> Steps[bool]:
+    """Whether a port that gave no answer without TLS gives one with it."""
+    import ssl
+
+    quiet = Trace(loop.clock, trace.until)
+    stream: Optional[Stream] = None
+    try:
+        stream = yield from open_stream(loop, names, host, port, quiet)
+        context = yield from contexts.get(probe, trace.until, verify=False, credentials=False)
+        yield from stream.start_tls(context, probe.get("server_name") or host)
+        return True
+    except ssl.SSLError as error:
+        return "ALERT" in (error.reason or "")  # it wants a certificate of ours, say
+    except (Failure, OSError, ValueError):
+        return False
+    finally:
+        if stream is not None:
+            stream.close()
 
 
 def _look_again(

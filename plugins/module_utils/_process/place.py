@@ -42,11 +42,12 @@ def command(*argv: str, env: Optional[Mapping[str, str]] = None, user: Optional[
 
 class Limits(NamedTuple):
     """How much of the host a program may take. ``nice``: 0 to 19; ``io_class``: ``idle``, ``best-effort`` or None;
-    ``bandwidth``: bytes a second that are written, None for no limit."""
+    ``bandwidth``: bytes a second that are written, None for no limit; ``seconds``: within which it must end, or it is killed."""
 
     nice: int = 10
     io_class: Optional[str] = "idle"
     bandwidth: Optional[int] = None
+    seconds: float = 86400.0
 
 
 class Started(NamedTuple):

@@ -14,21 +14,21 @@ import contextlib
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
-import threading
 import time
-from typing import IO, Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import IO, Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Union
 
+from .chain import BLOCK as BLOCK  # noqa: PLC0414 - others know it by this file
+from .chain import TAIL as TAIL  # noqa: PLC0414 - others know it by this file
+from .chain import Chain, blocks_of, end_of, no_start, text_of
+from .ending import Deadline as Deadline  # noqa: PLC0414 - others know it by this file
+from .ending import Stop as Stop  # noqa: PLC0414 - others know it by this file
+from .ending import StreamError as StreamError  # noqa: PLC0414 - others know it by this file
+from .ending import kill
+from .ending import too_late as too_late  # noqa: PLC0414 - others know it by this file
 from .place import HOST, Command, Limits, Place, command
 
-#: Bytes read at a time. Larger blocks gain nothing over a pipe of 64 KiB.
-BLOCK = 1 << 20
-#: How much of what a program says on standard error is kept: its end.
-TAIL = 2000
-#: Seconds in which what a program says is gathered: each line by itself would cost more to wake up for than to read.
-_GATHER = 0.002
 #: Seconds after which a throttled stream looks whether it is to stop.
 _NAP = 0.2
 #: Ending of a file name by compression.
@@ -36,50 +36,6 @@ ENDINGS = {"zstd": ".zst", "gzip": ".gz", "none": ""}
 COMPRESSIONS = tuple(ENDINGS)
 
 Source = Union[Command, Iterable[bytes]]
-
-
-class StreamError(Exception):
-    """A stream that did not come to its end. ``program``: the first that failed; ``status``: its exit status, None when it
-    could not be started or the file could not be written; ``said``: the end of its standard error."""
-
-    def __init__(self, program: str, status: Optional[int], said: str) -> None:
-        self.program, self.status, self.said = program, status, said
-        ended = "" if status is None else (" ended with status %d" % status if status >= 0 else " was killed by signal %d" % -status)
-        super().__init__("%s%s%s" % (program, ended, ": " + said if said else ""))
-
-
-class Stop:
-    """A way to end streams from outside, such as when a signal came: their programs are killed, :func:`write` raises StreamError."""
-
-    def __init__(self) -> None:
-        self._asked = False
-        # A signal may come while its own thread starts a program.
-        self._guard = threading.RLock()
-        self._running: List[subprocess.Popen[bytes]] = []
-
-    def __bool__(self) -> bool:
-        return self._asked
-
-    def now(self) -> None:
-        """End the streams that were given this object, and each that will be."""
-        with self._guard:
-            self._asked = True
-            for process in self._running:
-                _kill(process)
-
-    def watch(self, process: subprocess.Popen[bytes]) -> None:
-        """Have a program killed when it is time."""
-        with self._guard:
-            self._running = [other for other in self._running if other.poll() is None] + [process]
-            if self._asked:
-                _kill(process)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a program that runs, with those it has started itself: they would keep its output open."""
-    if process.poll() is None:
-        with contextlib.suppress(OSError):  # it has ended by itself, and another thread has seen it
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 class Written(NamedTuple):
@@ -131,7 +87,7 @@ def write(
     Raises StreamError; the file is then left for the caller to remove.
     """
     stages = [stage for stage in (compressor(compression, level), encryptor(recipients)) if stage]
-    with _Chain(limits, stop) as chain:
+    with Chain(limits, stop) as chain:
         if isinstance(source, Command):
             feed: Union[IO[bytes], Iterable[bytes]] = chain.start(source, place, stdin=subprocess.DEVNULL)
             if tap:
@@ -146,7 +102,7 @@ def write(
                 output, entry = chain.start_fed(stage)
                 chain.pump(feed, entry)
             feed = output
-        blocks = feed if not hasattr(feed, "fileno") else _blocks(feed)  # type: ignore[arg-type]
+        blocks = feed if not hasattr(feed, "fileno") else blocks_of(feed)  # type: ignore[arg-type]
         try:
             written = _write_blocks(blocks, path, limits, stop)
         except OSError as error:
@@ -192,7 +148,7 @@ def read(
     a program of the stream failed.
     """
     stages = _way_back(compression, encrypted, identity)
-    with _Chain(limits) as chain:
+    with Chain(limits) as chain:
         try:
             file: IO[bytes] = open(path, "rb")  # noqa: SIM115 - handed from stage to stage
         except OSError as error:
@@ -204,6 +160,9 @@ def read(
         try:
             yield file
             at_end = not file.read(1)
+        except Exception:
+            chain.blame(file)
+            raise
         finally:
             file.close()
         chain.finish(early=not at_end)
@@ -224,7 +183,7 @@ def feed(
     ``output``: is given every block of standard output. Raises StreamError unless every program succeeded.
     """
     stages = _way_back(compression, encrypted, identity)
-    with _Chain(limits) as chain:
+    with Chain(limits) as chain:
         try:
             file: IO[bytes] = open(path, "rb")  # noqa: SIM115 - handed from stage to stage
         except OSError as error:
@@ -234,7 +193,7 @@ def feed(
             file.close()
             file = started
         tail = b""
-        for block in _blocks(file):
+        for block in blocks_of(file):
             if output:
                 output(block)
             tail = (tail + block)[-65536:]
@@ -245,7 +204,7 @@ def feed(
 @contextlib.contextmanager
 def produced(what: Command, limits: Optional[Limits] = None, place: Place = HOST) -> Iterator[IO[bytes]]:
     """The standard output of a command as a binary file; what is not read is read to its end. Raises StreamError when it fails."""
-    with _Chain(limits) as chain:
+    with Chain(limits) as chain:
         file = chain.start(what, place, stdin=subprocess.DEVNULL)
         try:
             yield file
@@ -255,7 +214,7 @@ def produced(what: Command, limits: Optional[Limits] = None, place: Place = HOST
                 file.close()
             chain.finish()
             raise
-        for _block in _blocks(file):
+        for _block in blocks_of(file):
             pass
         file.close()
         chain.finish()
@@ -268,23 +227,40 @@ def run(
     limits: Optional[Limits] = None,
     timeout: Optional[float] = None,
 ) -> bytes:
-    """Run a short command and return its standard output. Raises StreamError when it fails, cannot start or takes too long."""
+    """Run a command and return its standard output. Raises StreamError when it fails, cannot start or takes too long: longer than
+    ``timeout`` seconds, or than the time limit of ``limits`` where that is None."""
     started = place.wrap(what, limits)
     try:
-        done = subprocess.run(
-            started.argv, env=started.env, cwd=started.cwd, input=stdin or what.stdin, capture_output=True, timeout=timeout, check=False
+        process = subprocess.Popen(
+            started.argv,
+            env=started.env,
+            cwd=started.cwd,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        raise StreamError(what.program, None, "no answer within %g seconds" % (timeout or 0)) from None
     except OSError as error:
-        raise _no_start(what, error) from error
-    if done.returncode not in what.ok:
-        raise StreamError(what.program, done.returncode, _text(done.stderr or done.stdout))
-    return done.stdout
+        raise no_start(what, error) from error
+    seconds = (limits or Limits()).seconds if timeout is None else timeout
+    with process:
+        try:
+            output, said = process.communicate(stdin or what.stdin, seconds)
+        except subprocess.TimeoutExpired:
+            kill(process)
+            if timeout is None:
+                raise too_late(what.program, seconds) from None
+            raise StreamError(what.program, None, "no answer within %g seconds" % seconds, late=True) from None
+        except BaseException:
+            kill(process)
+            raise
+    if process.returncode not in what.ok:
+        raise StreamError(what.program, process.returncode, text_of(said or output))
+    return output
 
 
-def hook(what: Command, place: Place = HOST) -> None:
-    """Run a command of the system's own. Raises StreamError when it fails.
+def hook(what: Command, place: Place = HOST, limits: Optional[Limits] = None) -> None:
+    """Run a command of the system's own. Raises StreamError when it fails, or takes longer than the time limit of ``limits``.
 
     Its end is waited for, not that of what it starts: a service that it has started may keep its output open.
     """
@@ -293,15 +269,30 @@ def hook(what: Command, place: Place = HOST) -> None:
         file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
     except OSError:  # what it says is less than what it does
         file = open(os.devnull, "w+b")  # noqa: SIM115
+    seconds = (limits or Limits()).seconds
     with file as said:
         try:
-            done = subprocess.run(
-                started.argv, env=started.env, cwd=started.cwd, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False
+            process = subprocess.Popen(
+                started.argv,
+                env=started.env,
+                cwd=started.cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
             )
         except OSError as error:
-            raise _no_start(what, error) from error
-        if done.returncode not in what.ok:
-            raise StreamError(what.program, done.returncode, _end(said))
+            raise no_start(what, error) from error
+        try:
+            status = process.wait(seconds)
+        except BaseException as error:
+            kill(process)
+            process.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise too_late(what.program, seconds) from None
+            raise
+        if status not in what.ok:
+            raise StreamError(what.program, status, end_of(said))
 
 
 def digest(path: str) -> Written:
@@ -309,7 +300,7 @@ def digest(path: str) -> Written:
     found = hashlib.sha256()
     size = 0
     with open(path, "rb", buffering=0) as file:
-        for block in _blocks(file):
+        for block in blocks_of(file):
             found.update(block)
             size += len(block)
     return Written(size, found.hexdigest())
@@ -325,172 +316,7 @@ def _way_back(compression: str, encrypted: bool, identity: Optional[str]) -> Lis
     return [*stages, unpack] if unpack else stages
 
 
-def _blocks(file: IO[bytes]) -> Iterator[bytes]:
-    reader = getattr(file, "read1", file.read)  # what is there already; a full block would hold up a slow stream
-    while True:
-        block = reader(BLOCK)
-        if not block:
-            return
-        yield block
-
-
 def _tapped(blocks: Any, tap: Callable[[bytes], None]) -> Iterator[bytes]:
-    for block in _blocks(blocks) if hasattr(blocks, "fileno") else blocks:
+    for block in blocks_of(blocks) if hasattr(blocks, "fileno") else blocks:
         tap(block)
         yield block
-
-
-def _text(data: bytes) -> str:
-    return " ".join(data[-TAIL:].decode("utf-8", "replace").split())
-
-
-def _end(said: IO[bytes]) -> str:
-    """The end of what a program has said into a file."""
-    said.seek(max(0, said.seek(0, os.SEEK_END) - TAIL))
-    return _text(said.read())
-
-
-def _no_start(what: Command, error: OSError) -> StreamError:
-    missing = isinstance(error, FileNotFoundError)
-    return StreamError(what.program, None, "is not installed" if missing else "cannot be started: %s" % (error.strerror or error))
-
-
-class _Chain:
-    """The running programs of a stream, in order. Leaving it by an exception kills them all."""
-
-    def __init__(self, limits: Optional[Limits], stop: Optional[Stop] = None) -> None:
-        self._limits = limits
-        self._stop = stop
-        self._running: List[Tuple[Command, subprocess.Popen[bytes], IO[bytes]]] = []
-        self._pumps: List[Tuple[threading.Thread, List[BaseException]]] = []
-        self._ears: List[Tuple[threading.Thread, List[BaseException]]] = []
-
-    def __enter__(self) -> _Chain:
-        return self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        for _what, process, _said in self._running:
-            _kill(process)
-        for _what, process, _said in self._running:
-            process.wait()
-        for thread, _problems in self._ears:
-            thread.join()
-        for _what, process, said in self._running:
-            for pipe in (process.stdin, process.stdout):
-                if pipe:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
-            said.close()
-        for thread, _problems in self._pumps:
-            thread.join()
-
-    def start(self, what: Command, place: Place, stdin: Any) -> IO[bytes]:
-        """Start a program and return its standard output. Raises StreamError when it cannot be started."""
-        started = place.wrap(what, self._limits)
-        if not shutil.which(what.argv[0]) and place is HOST:
-            raise StreamError(what.program, None, "is not installed")
-        said = tempfile.TemporaryFile()  # noqa: SIM115 - closed on the way out; a pipe would have to be emptied meanwhile
-        try:
-            with contextlib.ExitStack() as stack:
-                if what.stdin and stdin == subprocess.DEVNULL:
-                    stdin = stack.enter_context(tempfile.TemporaryFile())
-                    stdin.write(what.stdin)
-                    stdin.seek(0)
-                process = subprocess.Popen(
-                    started.argv,
-                    env=started.env,
-                    cwd=started.cwd,
-                    stdin=stdin,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE if what.heard else said,
-                    start_new_session=True,
-                )
-        except OSError as error:
-            said.close()
-            raise _no_start(what, error) from error
-        self._running.append((what, process, said))
-        if what.heard:
-            self._hear(process.stderr, what.heard, said)  # type: ignore[arg-type]  # it is a pipe
-        if self._stop is not None:
-            self._stop.watch(process)
-        return process.stdout  # type: ignore[return-value]  # it is a pipe
-
-    def _hear(self, file: IO[bytes], heard: Callable[[bytes], bytes], said: IO[bytes]) -> None:
-        """Give a program's standard error to who wants to hear it, beside us; what is messages is kept."""
-        problems: List[BaseException] = []
-
-        def hearing() -> None:
-            with file:
-                while True:
-                    block = os.read(file.fileno(), 1 << 16)
-                    if not problems:
-                        try:
-                            said.write(heard(block))
-                        except BaseException as error:  # noqa: BLE001 - raised again where the stream is finished
-                            problems.append(error)
-                    if not block:
-                        return
-                    time.sleep(_GATHER)
-
-        thread = threading.Thread(target=hearing, daemon=True)
-        thread.start()
-        self._ears.append((thread, problems))
-
-    def start_fed(self, what: Command) -> Tuple[IO[bytes], IO[bytes]]:
-        """Start a program that is fed by us: its standard output and standard input."""
-        output = self.start(what, HOST, stdin=subprocess.PIPE)
-        return output, self._running[-1][1].stdin  # type: ignore[return-value]  # it is a pipe
-
-    def pump(self, blocks: Iterable[bytes], entry: IO[bytes]) -> None:
-        """Write the blocks into a program's standard input beside us."""
-        problems: List[BaseException] = []
-
-        def pumping() -> None:
-            try:
-                for block in blocks:
-                    try:
-                        entry.write(block)
-                    except BrokenPipeError:  # the program's exit status tells why it stopped reading
-                        return
-            except BaseException as error:  # noqa: BLE001 - raised again where the stream is finished
-                problems.append(error)
-            finally:
-                with contextlib.suppress(OSError):
-                    entry.close()
-
-        thread = threading.Thread(target=pumping, daemon=True)
-        thread.start()
-        self._pumps.append((thread, problems))
-
-    def finish(self, early: bool = False) -> None:
-        """Wait for all programs; the first that failed is told. ``early``: that a program could not write on is no failure.
-
-        When one fails, those before it die of the broken pipe: not they are to be blamed.
-        """
-        for thread, problems in self._pumps:
-            thread.join()
-            if problems:
-                raise problems[0]
-        failed: List[StreamError] = []
-        broken: List[StreamError] = []
-        for thread, _problems in self._ears:
-            thread.join()
-        for what, process, said in self._running:
-            status = process.wait()
-            if status in what.ok and not what.ended:
-                continue
-            text = _end(said)
-            if status in what.ok:
-                if what.ended:
-                    what.ended(status, text)
-                continue
-            error = StreamError(what.program, status, text)
-            # zstd does not die of the signal, it says so.
-            (broken if status in (-13, 141) or "Broken pipe" in text else failed).append(error)
-        if failed and not early:
-            raise failed[0]
-        if broken and not early:
-            raise broken[0]
-        for _thread, problems in self._ears:
-            if problems and not early:
-                raise problems[0]

@@ -126,12 +126,17 @@ class Call:
             self.asked.at_once = False
             return self._taken_back(went, went.state.phase, went.step, error)
         done = went.state
-        with contextlib.suppress(BackupError):
+        unwritten = ""
+        try:
             parts = ["%s:%s" % (part.artifact.name, "+".join(part.part)) if part.part else str(part.artifact.name) for part in done.parts]
             backup_ledger.append(self.backup.root, "restored", done.set, self.means.clock(), parts=parts)
+        except BackupError as error:
+            unwritten = str(error)
         minutes = max(0.0, done.started - min(part.artifact.start for part in done.parts))
         told = {"set": done.set, "artifacts": [piece.name for piece in pieces], "age": minutes}
         status, text = "ok", self._text("done", **told)
+        if unwritten:
+            status, text = "warning", self._text("done_unwritten", set=done.set, reason=unwritten)
         if went.still_open.found:
             status, text = "critical", self._text("done.open", holders=names(went.still_open), **told)
         elif not went.still_open.complete:

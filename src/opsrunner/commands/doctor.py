@@ -17,13 +17,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import yaml
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
 from opsrunner.commands import validate
 from opsrunner.find import collection as _collection
 from opsrunner.find.collection import runs
 from opsrunner.find.systems import System
 from opsrunner.play import runner
 
-_CORE_SINCE = (2, 17)
 _PYTHON_SINCE = (3, 11)
 _DISK_WARNING = 200 * 1024**2
 _DISK_CRITICAL = 20 * 1024**2
@@ -68,9 +71,12 @@ def _ansible() -> Line:
     version = _version("ansible-core")
     if not version:
         return Line("critical", "ansible-core", "not installed", "pip install ansible-core")
-    if tuple(map(int, version.split(".")[:2])) < _CORE_SINCE:
-        return Line("critical", "ansible-core", version, f"ansible-core {_CORE_SINCE[0]}.{_CORE_SINCE[1]} or later is needed")
-    return Line("ok", "ansible-core", version)
+    supported = SpecifierSet(yaml.safe_load((_collection.root() / "meta" / "runtime.yml").read_text("utf-8"))["requires_ansible"])
+    if supported.contains(version, prereleases=True):
+        return Line("ok", "ansible-core", version)
+    newer = all(Version(version) >= Version(one.version) for one in supported if one.operator == ">=")
+    # A newer one may well do; an older one is refused by ansible-core itself.
+    return Line("warning" if newer else "critical", "ansible-core", version, f"supported is ansible-core {supported}")
 
 
 def _runner() -> Line:

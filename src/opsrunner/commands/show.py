@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -109,7 +109,13 @@ def history(system: str | None, runbook: str | None, limit: int) -> list[dict[st
         rows.update({row["id"]: dict(row) for row in found})
     if not rows:
         rows = {record["id"]: record for _run, record in _limited(_readable(system, runbook), limit)}
-    return [rows[name] for name in sorted(rows, reverse=True)[:limit]]
+    return [_told(rows[name]) for name in sorted(rows, reverse=True)[:limit]]
+
+
+def _told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A run that did not come to its end is never ok: what it did not look at is not known."""
+    status = row["status"] if row["state"] == "complete" else findings.worst([row["status"], "unknown"])
+    return {**row, "status": status}
 
 
 def _limited(items: Iterator[Any], limit: int) -> Iterator[Any]:

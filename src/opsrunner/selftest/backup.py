@@ -319,9 +319,9 @@ def reseal(root: Path, name: str) -> None:
         entry["previous"] = previous
         lines.append(json.dumps(entry))
         previous = hashlib.sha256(lines[-1].encode()).hexdigest()
-    (root / "ledger.jsonl").write_text("".join(line + "\n" for line in lines))
-    for head in root.glob(".ledger.head"):
-        head.unlink()
+    text = "".join(line + "\n" for line in lines)
+    (root / "ledger.jsonl").write_text(text)
+    (root / ".ledger.head").write_text(f"{len(text)} {previous}\n")
 
 
 def _unpacked(path: Path) -> bytes:

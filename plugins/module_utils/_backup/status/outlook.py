@@ -90,6 +90,9 @@ def ledger(backup: Backup, now: float) -> List[Told]:
     if read.broken is not None:
         text = message("backup.ledger", name=backup.name, line=read.broken)
         found.append(Told("ledger", "critical", text, {}, read.broken))
+    elif read.unheld:
+        text = message("backup.ledger.unheld", name=backup.name, root=backup.root, count=len(read.entries))
+        found.append(Told("ledger", "warning", text, {}))
     elif read.entries:
         found.append(Told("ledger", "ok", message("backup.ledger.ok", name=backup.name, count=len(read.entries)), {}))
     if every is not None:

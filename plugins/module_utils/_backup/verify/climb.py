@@ -43,7 +43,7 @@ _NEAR = 120.0
 #: Below this the time to lower a thread's priority is longer than its work.
 _LARGE = 8 * 1024 * 1024
 #: Codes of EngineError that say nothing about the artifact.
-_HINDERED = ("unreachable", "denied", "space", "version", "same")
+_HINDERED = ("interrupted", "unreachable", "denied", "space", "version", "same")
 #: Errors of a full, foreign or overburdened system, and of a file server that went away; a disk that cannot be read (EIO) is none.
 _ERRORS = frozenset(
     getattr(errno, name)
@@ -61,11 +61,11 @@ _SAID = (
     "Stale file handle",
     "Transport endpoint is not connected",
     "Too many open files",
+    "Cannot allocate memory",
+    "memory exhausted",
     "is not installed",
     "cannot be started",
 )
-#: A program that was killed by somebody: SIGKILL, SIGTERM, also as a shell tells them.
-_KILLED = (-9, -15, 137, 143)
 #: What stays free on the scratch place's disk beside the restored data.
 _SPARE = 64 * 1024 * 1024
 
@@ -328,7 +328,7 @@ def hindered(error: BaseException) -> bool:
     if isinstance(error, EngineError):
         return error.code in _HINDERED or any(words in said for words in _SAID)
     if isinstance(error, backup_stream.StreamError):
-        return error.status in _KILLED or any(words in error.said for words in _SAID)
+        return error.interrupted or any(words in error.said for words in _SAID)
     if isinstance(error, OSError):
         return error.errno in _ERRORS
     return isinstance(error, MemoryError) or any(words in said for words in _SAID)

@@ -18,6 +18,7 @@ from typing import IO, Callable, Dict, Iterable, List, NamedTuple, Optional, Tup
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import printable
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.chain import Chain, blocks_of
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, Command, Limits, command
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process.stream import StreamError
 
@@ -254,10 +255,10 @@ class _Stream:
 
         source = self.unpack or command("cat")
         unpacked = source._replace(argv=(*source.argv, "--", self.path))
-        with backup_stream._Chain(self.limits) as chain:
+        with Chain(self.limits) as chain:
             first = chain.start(unpacked, HOST, stdin=subprocess.DEVNULL)
             second, entry = chain.start_fed(program)
-            chain.pump(backup_stream._blocks(first), entry)
+            chain.pump(blocks_of(first), entry)
             _all(second, said)
             second.close()
             for thread, _problems in chain._pumps:

@@ -264,6 +264,10 @@ class _Sets(_Job):
         ledger = backup_ledger.read(self.backup.root)
         if ledger.broken is not None:
             self.lines.append(("critical", message("backup_verify.ledger", name=self.backup.name, line=ledger.broken)))
+        elif ledger.unheld:
+            count = len(ledger.entries)
+            text = message("backup.ledger.unheld", name=self.backup.name, root=self.backup.root, count=count)
+            self.lines.append(("warning", text))
         failures = backup_ledger.failed_rungs(ledger)
         for one in self._chosen(sets):
             passed, failed = self._state(one, sets, failures)

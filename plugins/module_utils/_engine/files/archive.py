@@ -14,7 +14,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._process import 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import Command
 
 from ..artifact import Artifact
-from ..base import EngineError, Stored, Work, compare
+from ..base import EngineError, Stored, Work, compare, from_program
 from .listing import BLOCKS, ArchiveLimits, ArchiveProblem, Counted, Listing, is_privileged, listing_command
 
 #: Entries that are named one by one in the manifest; of more there is only the sum.
@@ -70,7 +70,7 @@ def listed(artifact: Artifact, stored: Stored, work: Work, items: Sequence[str] 
     try:
         _feed(artifact, stored, work, listing_command(), listing.feed)
     except backup_stream.StreamError as error:
-        raise EngineError("failed" if error.status is None else "damaged", str(error)) from error
+        raise from_program(error, "failed" if error.status is None else "damaged") from error
     listing.finish()
     known = artifact.source.get("special") or {}
     problems = list(listing.problems)
@@ -130,6 +130,6 @@ def unpack_members(
         _feed(artifact, stored, work, Command(tuple(words), cwd=folder, ended=ended))
     except backup_stream.StreamError as error:
         full = "No space left" in error.said or "Wrote only" in error.said
-        raise EngineError("space" if full else "failed", str(error)) from error
+        raise from_program(error, "space" if full else "failed") from error
     finally:
         os.unlink(names_file)

@@ -21,7 +21,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._process import 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, Command, Place
 
 from ..artifact import Artifact
-from ..base import Drilled, Dump, Engine, EngineError, Found, Request, Restorer, Stored, Told, Work
+from ..base import Drilled, Dump, Engine, EngineError, Found, Request, Restorer, Stored, Told, Work, from_program
 from .archive import NAMED, check_space, listed, manifest_paths, needed, special_sum, unpack_members, unpermitted
 from .listing import BLOCKS, CAPABILITY, Listing
 from .members import GLOB, between_hooks, covers, exclude_words, members, path_matches, run_after, sets_folder
@@ -223,9 +223,9 @@ class ConfigEngine(FilesEngine):
 def tar_version(work: Work) -> str:
     """Version of tar. EngineError when it is not GNU tar, which alone keeps all that is to be kept."""
     try:
-        said = backup_stream.run(Command(("tar", "--version")), work.place).decode("utf-8", "replace").split("\n")[0]
+        said = backup_stream.run(Command(("tar", "--version")), work.place, timeout=30).decode("utf-8", "replace").split("\n")[0]
     except backup_stream.StreamError as error:
-        raise EngineError("failed", str(error)) from None
+        raise from_program(error, "failed") from None
     if "GNU tar" not in said:
         raise EngineError("version", "GNU tar is needed, this is %s" % said[:80])
     return said.split()[-1]

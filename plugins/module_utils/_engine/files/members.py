@@ -181,7 +181,7 @@ def between_hooks(spec: Mapping[str, Any], work: Work) -> Iterator[None]:
     well = False
     try:
         try:
-            backup_stream.hook(Command(tuple(spec["before"])), work.place)
+            backup_stream.hook(Command(tuple(spec["before"])), work.place, work.limits)
         except backup_stream.StreamError as error:
             raise EngineError("failed", "before: %s" % error) from None
         yield
@@ -201,6 +201,6 @@ def between_hooks(spec: Mapping[str, Any], work: Work) -> Iterator[None]:
 def run_after(spec: Mapping[str, Any], work: Work) -> None:
     try:
         # What it starts again lives on, whatever becomes of this run.
-        backup_stream.hook(Command(tuple(spec["after"]), env={orphans.NAME: ""}), work.place)
+        backup_stream.hook(Command(tuple(spec["after"]), env={orphans.NAME: ""}), work.place, work.limits)
     except backup_stream.StreamError as error:
         raise EngineError("failed", "after: %s" % error) from None

@@ -169,7 +169,7 @@ class FilesRestorer(Restorer):
             if crossing:
                 self._join(group, [(os.fsdecode(link.name), os.fsdecode(link.target)) for link in crossing], folder)
         with contextlib.suppress(backup_stream.StreamError):
-            backup_stream.run(Command(("sync", "-f", group.swap.stage)))
+            backup_stream.run(Command(("sync", "-f", group.swap.stage)), limits=self._work.limits)
 
     def _join(self, group: _Group, links: Sequence[Tuple[str, str]], folder: str) -> None:
         """Hard links to files that are unpacked elsewhere, or are not wanted themselves."""

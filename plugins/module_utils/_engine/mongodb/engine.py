@@ -24,7 +24,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core import readers as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError, nearest
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, Command
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, Command, Limits
 
 from ..artifact import Artifact
 from ..base import Drilled, Dump, Engine, EngineError, Found, Request, Restorer, Stored, Told, Work, opened, own_ident
@@ -411,8 +411,12 @@ def _dumped(what: Command, spec: Mapping[str, Any], work: Work) -> Iterator[byte
             started.argv, env=started.env, cwd=started.cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said
         )
         output = process.stdout
+        seconds = (work.limits or Limits()).seconds
+        until = time.monotonic() + seconds
         try:
             while output:
+                if time.monotonic() > until:
+                    raise backup_stream.too_late(what.program, seconds)
                 if not select.select([output], [], [], max(2.0, _address(spec).timeout))[0]:
                     with _told(), connected(_address(spec)) as client:
                         client.version()

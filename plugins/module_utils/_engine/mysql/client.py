@@ -146,7 +146,7 @@ class Client(engine_sql.Client):
                 self.client(*_database(database)),
                 self.work.place,
                 (PREAMBLE + sql + "\n").encode("utf-8", "surrogateescape"),
-                timeout=2 * self.timeout + 10 if hurried else None,
+                timeout=self.patience(hurried),
             )
         except StreamError as error:
             raise self.error(error) from None

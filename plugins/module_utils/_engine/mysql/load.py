@@ -15,7 +15,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._process import 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, Command
 
 from ..artifact import Artifact
-from ..base import EngineError, Stored, Work
+from ..base import EngineError, Stored, Work, from_program
 from ..sql import opened_artifact
 from .client import Client, Session, literal, qualified, quote
 from .dump_reader import DumpReader, Piece
@@ -185,7 +185,7 @@ def load(
             blocks = iter(lambda: file.read(stream.BLOCK), b"")
             return send(session, blocks, str(artifact.source.get("database") or ""), schema, kinds, sleeping)
     except stream.StreamError as error:
-        raise EngineError("damaged", client.mask(str(error))) from None
+        raise from_program(error, "damaged", client.mask(str(error))) from None
 
 
 def trigger_table(text: bytes) -> str:

@@ -100,9 +100,9 @@ def scratch_server(artifact: Artifact, work: Work) -> Iterator[Client]:
         else:
             first = [server, "--no-defaults", "--datadir=" + data, "--initialize-insecure"]
         try:
-            stream.run(command(*first, user=user))
+            stream.run(command(*first, user=user), limits=work.limits)
         except stream.StreamError as error:
-            raise EngineError("failed", "no server could be made for the drill: %s" % error) from None
+            raise EngineError("unreachable", "no server could be made for the drill: %s" % error) from None
         words = [
             "--datadir=" + data,
             "--socket=" + socket,
@@ -126,6 +126,6 @@ def scratch_server(artifact: Artifact, work: Work) -> Iterator[Client]:
                 if process.poll() is not None or time.monotonic() > until:
                     log.seek(0)
                     said = " ".join(log.read()[-1000:].decode("utf-8", "replace").split())
-                    raise EngineError("failed", "the server for the drill did not start: %s" % (said or error)) from None
+                    raise EngineError("unreachable", "the server for the drill did not start: %s" % (said or error)) from None
                 time.sleep(0.1)
         yield client

@@ -12,7 +12,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._process import 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import command
 
 from ..artifact import Artifact
-from ..base import EngineError, Stored, Work
+from ..base import EngineError, Stored, Work, from_program
 from ..sql import compression, opened_artifact
 from .client import code_of, shown
 
@@ -33,11 +33,11 @@ def head(artifact: Artifact, stored: Stored, work: Work) -> Tuple[bytes, List[st
         with opened_artifact(artifact, stored, work) as file:
             data = _at_most(file, size)
         try:
-            told = stream.run(command("pg_restore", "-l"), work.place, data)
+            told = stream.run(command("pg_restore", "-l"), work.place, data, work.limits)
         except stream.StreamError as error:
-            if len(data) < size or size >= _HEAD_LIMIT or code_of(str(error)) in ("version", "unreachable"):
+            if error.interrupted or len(data) < size or size >= _HEAD_LIMIT or code_of(str(error)) in ("version", "unreachable"):
                 code = code_of(str(error))
-                raise EngineError("damaged" if code == "failed" else code, str(error)) from None
+                raise from_program(error, "damaged" if code == "failed" else code) from None
             size *= 4
             continue
         return data, [line for line in told.decode("utf-8", "surrogateescape").splitlines() if line and not line.startswith(";")]
@@ -150,7 +150,7 @@ def check_content(artifact: Artifact, stored: Stored, work: Work) -> None:
         )
     except stream.StreamError as error:
         code = code_of(str(error))
-        raise EngineError("damaged" if code == "failed" else code, str(error)) from None
+        raise from_program(error, "damaged" if code == "failed" else code) from None
     found = counter.finish()
     wrong = []
     if artifact.counts:

@@ -151,7 +151,7 @@ class Client(engine_sql.Client):
                 self.psql(database, "-v", "ON_ERROR_STOP=1"),
                 self.work.place,
                 script.encode("utf-8", "surrogateescape"),
-                timeout=2 * self.timeout + 10 if hurried else None,
+                timeout=self.patience(hurried),
             )
         except StreamError as error:
             raise self.error(error) from None

@@ -288,7 +288,8 @@ def scratch_server(artifact: Artifact, work: Work) -> Iterator[Client]:
                     "--locale=C",
                     "-N",
                     user=user,
-                )
+                ),
+                limits=work.limits,
             )
             with open(os.path.join(data, "postgresql.conf"), "a", encoding="utf-8") as config:
                 config.write(
@@ -302,7 +303,7 @@ def scratch_server(artifact: Artifact, work: Work) -> Iterator[Client]:
             stack.callback(_stop, folder, data, user)
             stream.run(start, timeout=90)
         except stream.StreamError as error:
-            raise EngineError("failed", "no server could be made for the drill: %s" % error) from None
+            raise EngineError("unreachable", "no server could be made for the drill: %s" % error) from None
         yield Client({"host": sockets, "port": 5432, "user": SCRATCH_ROLE, "run_as": user}, work)
 
 

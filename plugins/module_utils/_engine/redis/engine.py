@@ -20,7 +20,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._process import 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, command
 
 from ..artifact import Artifact
-from ..base import Drilled, Dump, Engine, EngineError, Found, Request, Restorer, Stored, Told, Work, opened
+from ..base import Drilled, Dump, Engine, EngineError, Found, Request, Restorer, Stored, Told, Work, from_program, opened
 from . import scratch as redis_trial
 from .client import connected
 from .rdb import RdbError, Walker
@@ -107,7 +107,7 @@ class RedisEngine(Engine):
                 if "handle RDB format version" in error.said:
                     work.warn("redis-check-rdb of this host is too old for the dump: only the walk through it was made")
                     return
-                raise EngineError("damaged", str(error)) from None
+                raise from_program(error, "damaged") from None
         finally:
             if checker:
                 remove(path)

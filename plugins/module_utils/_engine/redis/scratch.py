@@ -13,9 +13,10 @@ import time
 from typing import IO, Dict, Iterator, List, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
-from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, Command, command
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, Command, Limits, command
+from ansible_collections.opsrunner.runbook.plugins.module_utils._process.stream import StreamError, too_late
 
-from ..base import EngineError, Work
+from ..base import EngineError, Work, from_program
 from .client import Address, Client, RedisError
 from .rdb import Sample
 from .shared import PAUSE, patience
@@ -72,7 +73,8 @@ def running(server: str, folder: str, databases: int, size: int, work: Work) -> 
         # Addresses of sockets have 107 bytes at most, paths of scratch places may have more.
         handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            yield from _when_loaded(process, "/proc/self/fd/%d/redis.sock" % handle, log, patience(size))
+            limit = min(patience(size), (work.limits or Limits()).seconds)
+            yield from _when_loaded(process, "/proc/self/fd/%d/redis.sock" % handle, log, limit)
         finally:
             os.close(handle)
             process.kill()  # it has nothing to save
@@ -82,14 +84,10 @@ def running(server: str, folder: str, databases: int, size: int, work: Work) -> 
 def _when_loaded(process: subprocess.Popen[bytes], path: str, log: IO[bytes], patience: float) -> Iterator[Client]:
     end = time.monotonic() + patience
     while True:
-        if process.poll() is not None or time.monotonic() > end:
-            log.seek(0)
-            said = log.read().decode("utf-8", "replace").splitlines()
-            why = "; ".join(line for line in said if " # " in line)[-500:] or "; ".join(said[-3:])
-            code = "damaged" if process.poll() is not None else "failed"
-            if "module" in why.lower():
-                code = "version"  # data of a module that this server does not have: nothing is said about the dump
-            raise EngineError(code, "redis-server did not load the dump: %s" % why)
+        if process.poll() is not None:
+            raise _not_loaded(process.returncode, log)
+        if time.monotonic() > end:
+            raise from_program(too_late("redis-server", patience), "failed")
         try:
             client = Client(Address(socket=path))
         except RedisError:
@@ -105,6 +103,18 @@ def _when_loaded(process: subprocess.Popen[bytes], path: str, log: IO[bytes], pa
         finally:
             client.close()
         time.sleep(PAUSE)
+
+
+def _not_loaded(status: int, log: IO[bytes]) -> EngineError:
+    """Why a server has ended before it had loaded its file."""
+    log.seek(0)
+    said = log.read().decode("utf-8", "replace").splitlines()
+    why = "; ".join(line for line in said if " # " in line)[-500:] or "; ".join(said[-3:])
+    error = StreamError("redis-server", status, why)
+    if error.interrupted:
+        return from_program(error, "failed")
+    # Data of a module that this server does not have says nothing about the dump.
+    return EngineError("version" if "module" in why.lower() else "damaged", "redis-server did not load the dump: %s" % why)
 
 
 def _unprivileged(folder: str) -> List[str]:

@@ -106,10 +106,32 @@ def copy_database(path: str, copy: str) -> None:
             return
         except sqlite3.Error as error:
             if not is_at_rest(error):
-                text = str(error)
-                full = "full" in text
-                raise EngineError("space" if full else "damaged" if "malformed" in text else "failed", "%s: %s" % (path, text)) from None
+                raise not_copied(error, path, copy) from None
     copy_at_rest(path, copy)
+
+
+def not_copied(error: Exception, path: str, copy: str) -> EngineError:
+    """Why a database could not be copied, with the name of the file that failed: SQLite does not say which of the two it was."""
+    text = str(error)
+    if "full" in text:  # nothing is written to the database itself
+        return EngineError("space", "%s: %s" % (copy, text))
+    if "I/O" in text and _is_readable(path):
+        return EngineError("failed", "%s: %s" % (copy, text))
+    return EngineError("damaged" if "malformed" in text else "failed", "%s: %s" % (path, text))
+
+
+def _is_readable(path: str) -> bool:
+    """Whether every byte of a database and its log can be read."""
+    for ending in DATA:
+        try:
+            with open(path + ending, "rb", buffering=0) as file:
+                while file.read(1 << 20):
+                    pass
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return False
+    return True
 
 
 def is_at_rest(error: Exception) -> bool:
@@ -128,13 +150,20 @@ def copy_at_rest(path: str, copy: str) -> None:
             if os.path.exists(path + ending):
                 shutil.copyfile(path + ending, copy + ending)
     except OSError as error:
-        raise EngineError("failed", "%s: %s" % (error.filename, error.strerror or error)) from None
+        import errno
+
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        # What it names first is what it read, though that was not what failed.
+        name = copy if full or _is_readable(path) else error.filename
+        raise EngineError("space" if full else "failed", "%s: %s" % (name, error.strerror or error)) from None
     if fingerprint_of(path) != was:
         raise EngineError("failed", "%s is written to by a program beside which it cannot be read" % path)
     try:
         with opened_database(copy, write=True) as database:
             database.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error as error:
+        if "full" in str(error) or "I/O" in str(error):
+            raise not_copied(error, path, copy) from None
         raise EngineError("damaged", "%s: %s" % (path, error)) from None
 
 

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream as backup_stream
 
 from ..artifact import Artifact
-from ..base import EngineError, Request, Restorer, Stored, Work, compare
+from ..base import EngineError, Request, Restorer, Stored, Work, compare, from_program
 from ..files.swap import Swap, attributes, keep_parents, make_parents, open_folder, own_ident, remove_parents
 from .database import (
     BESIDE,
@@ -130,7 +130,7 @@ class SqliteRestorer(Restorer):
             self._own()
             return counts
         except backup_stream.StreamError as error:
-            raise EngineError("failed" if error.status is None else "damaged", str(error)) from error
+            raise from_program(error, "failed" if error.status is None else "damaged") from error
 
     def _own(self) -> None:
         """Owner and mode as the present database has them, or else the one that was backed up had."""

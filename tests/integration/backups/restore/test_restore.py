@@ -43,6 +43,23 @@ def test_a_set_is_restored_with_what_was_there_set_aside(shop):
     assert one.rung == 3
 
 
+def test_a_restore_that_the_ledger_does_not_take_is_told(shop, monkeypatch):
+    """The data is in place; that nothing says so is a warning."""
+    sync = os.fsync
+
+    def fails(handle):
+        if os.readlink("/proc/self/fd/%d" % handle).endswith("ledger.jsonl"):
+            raise OSError(5, "Input/output error")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", fails)
+    outcome = shop.run()
+    assert told(outcome) == ("warning", "backup.restore.done_unwritten"), outcome
+    assert "Input/output error" in outcome.found[0]["params"]["reason"]
+    assert outcome.changed and shop.holds("old") and not outcome.failed
+    assert backup_ledger.read(str(shop.root)).entries[-1]["what"] != "restored"
+
+
 def test_a_restore_that_is_done_can_be_taken_back_until_it_is_discarded(shop):
     before = shop.state()
     shop.run()

@@ -198,3 +198,39 @@ def test_a_line_that_does_not_fit_leaves_the_ledger_as_it_was(tmp_path):
     assert path.read_bytes() == before
     backup_ledger.append(str(tmp_path), "made", "c", NOW)
     assert backup_ledger.read(str(tmp_path)).broken is None
+
+
+@pytest.mark.parametrize("gone", ["removed", "garbled", "a folder"])
+def test_without_a_head_nobody_knows_whether_the_last_line_was_cut(tmp_path, gone):
+    """That is said, and goes on being said: a later line makes no new head by itself."""
+    root = str(tmp_path)
+    path = _written(root, [("made", "a", {}), ("made", "b", {})])
+    head = tmp_path / backup_ledger.HEAD
+    head.unlink()
+    if gone == "garbled":
+        head.write_text("not a number")
+    elif gone == "a folder":
+        head.mkdir()
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    assert backup_ledger.read(root)[1:] == (None, False, True)
+    backup_ledger.append(root, "made", "c", NOW)
+    assert backup_ledger.read(root)[1:] == (None, False, True)
+    if gone == "a folder":
+        head.rmdir()
+    head.write_text("")  # somebody has looked
+    assert backup_ledger.read(root).unheld
+    backup_ledger.append(root, "made", "d", NOW)
+    assert [entry["set"] for entry in backup_ledger.read(root).entries] == ["a", "c", "d"]
+    assert backup_ledger.read(root)[1:] == (None, False, False)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    assert backup_ledger.read(root).broken == 3
+
+
+def test_a_first_line_whose_head_was_not_written_is_held_from_the_next_one_on(tmp_path):
+    """A run that was killed in between."""
+    root = str(tmp_path)
+    _written(root, [("made", "a", {})])
+    (tmp_path / backup_ledger.HEAD).write_text("")  # as it is made before the line
+    assert backup_ledger.read(root)[1:] == (None, False, True)
+    backup_ledger.append(root, "made", "b", NOW)
+    assert backup_ledger.read(root)[1:] == (None, False, False)

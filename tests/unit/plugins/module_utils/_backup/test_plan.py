@@ -26,6 +26,7 @@ def whole(**more):
     ("more", "path", "hint"),
     [
         pytest.param({"artifacts": [{"name": "x"}]}, "artifacts[0].engine", "", id="an artifact without an engine"),
+        pytest.param({"program_timeout": "0"}, "program_timeout", "24h", id="no time at all"),
         pytest.param({"artifacts": [{"name": "x", "engine": "postgres"}]}, "artifacts[0].engine", "postgresql", id="no such engine"),
         pytest.param({"artifacts": [{**FILES, "name": "a/b"}]}, "artifacts[0].name", "", id="a name that is a path"),
         pytest.param({"artifacts": [{**FILES, "compression": "zst"}]}, "artifacts[0].compression", "zstd", id="no such compression"),
@@ -76,6 +77,7 @@ def test_what_is_said_is_read():
                 nice=5,
                 io_class="none",
                 bandwidth="20M",
+                program_timeout="6h",
                 keep={"last": 3, "daily": 7},
                 copies=[{**RSYNC, "max_behind": "2d", "bandwidth": "1M"}],
                 verify={"2": "1d", 3: "7d"},
@@ -86,7 +88,7 @@ def test_what_is_said_is_read():
         ]
     )
     plan = backup.plan
-    assert plan.limits == (5, None, 20 * 1024**2)
+    assert plan.limits == (5, None, 20 * 1024**2, 6 * 3600)
     assert plan.keep == {"last": 3, "daily": 7}
     assert plan.verify == {2: 86400.0, 3: 604800.0}
     assert plan.drill == (30 * 86400.0, 600.0, 86400.0, "/srv/scratch")

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -88,7 +90,6 @@ def test_what_a_killed_run_left_is_removed_and_its_servers_end(tmp_path):
 
 
 def test_what_is_none_of_ours_stays(tmp_path):
-    (tmp_path / (backup_scratch.PREFIX + "new")).mkdir()  # being made: its owner is not there yet
     (tmp_path / (backup_scratch.PREFIX + "file")).write_text("x")
     (tmp_path / (backup_scratch.PREFIX + "link")).symlink_to("/")
     old = tmp_path / (backup_scratch.PREFIX + "old")
@@ -96,7 +97,7 @@ def test_what_is_none_of_ours_stays(tmp_path):
     os.utime(str(old), (1, 1))
     (tmp_path / "other").mkdir()
     assert backup_scratch.sweep(str(tmp_path)) == [old.name]
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_links_in_it_are_not_followed(tmp_path):
@@ -156,3 +157,41 @@ def test_what_cannot_be_removed_is_told_and_keeps_nobody_from_work(tmp_path, mon
     with backup_scratch.place(str(tmp_path), notes.append) as path:
         assert os.path.isdir(path)
     assert notes == ["%s was left by a killed run and cannot be removed: another file system is mounted there" % old]
+
+
+@pytest.mark.parametrize("left", [[], [backup_scratch.OWNER + ".new"]])
+def test_what_was_stopped_before_it_had_an_owner_goes_with_the_next(tmp_path, left):
+    """At once, however young it is."""
+    folder = tmp_path / (backup_scratch.PREFIX + "left")
+    folder.mkdir()
+    for name in left:
+        (folder / name).touch()
+    notes = []
+    with backup_scratch.place(str(tmp_path), notes.append) as path:
+        assert [one.name for one in tmp_path.iterdir()] == [os.path.basename(path)]
+    assert notes == ["%s was left by a killed run and has been removed" % folder]
+
+
+def test_where_a_place_is_being_made_one_without_an_owner_stays(tmp_path):
+    """Somebody is between the folder and its owner."""
+    import fcntl
+
+    folder = tmp_path / (backup_scratch.PREFIX + "new")
+    folder.mkdir()
+    handle = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    assert backup_scratch.sweep(str(tmp_path)) == []
+    os.utime(folder, (1, 1))  # or the folder is locked for something else
+    assert backup_scratch.sweep(str(tmp_path)) == [folder.name]
+    os.close(handle)
+
+
+def test_many_make_and_sweep_at_once_and_nobody_loses_a_place(tmp_path):
+    def work(_number):
+        for _each in range(20):
+            with backup_scratch.place(str(tmp_path)) as path:
+                (pathlib.Path(path) / "mine").write_text("x")
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(4))) == [None] * 4
+    assert list(tmp_path.iterdir()) == []

@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import json
 import os
 import shutil
+import signal
 import tempfile
 import time
+import uuid
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +26,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ansible_collections.opsrunner.runbook.plugins.module_utils._log import cursor as log_cursor
 from ansible_collections.opsrunner.runbook.plugins.module_utils._log import options as log_options
 from ansible_collections.opsrunner.runbook.plugins.module_utils._log import work as log_run
+from ansible_collections.opsrunner.runbook.plugins.module_utils._log.stats import log_stats
 
 LIMITS = log_options.Limits(0, 0, 100.0, 4 << 30, 60.0)
 
@@ -40,6 +45,7 @@ class Log:
         self.read: Counter[str] = Counter()
         self.gone: list[str] = []
         self.other = 0
+        self.unrecorded = False
 
     def append(self, lines: int) -> None:
         """Write whole lines, the rest of a half one first."""
@@ -101,14 +107,23 @@ class Log:
                     plain.unlink()
                 return
 
-    def look(self, saved: bool = True) -> None:
-        """One call; when it crashes before it saves, its result is lost too."""
+    def look(self, saved: bool = True, recorded: bool = True) -> None:
+        """One call; when it crashes before it saves, its result is lost too. ``recorded``: its result came to the controller."""
         options = {"name": "app", "paths": [str(self.path)], "format": "json", "count_by": ["n"], "cursor": True}
         spec = log_options.parse_logs([options], time.time(), {})
-        outcome = log_run.read_logs(spec, LIMITS, time.time(), state_dir=str(self.state), keep_state=saved, workers=0, range_size=300)[0]
+        call_id = uuid.uuid4().hex
+        (outcome,) = log_run.read_logs(
+            spec, LIMITS, time.time(), state_dir=str(self.state), keep_state=saved, workers=0, range_size=300, call_id=call_id
+        )
         assert not outcome.problems
-        assert outcome.state == ""
-        if saved:
+        assert outcome.state == ("repeated" if self.unrecorded else "")
+        if not saved:
+            return
+        self.unrecorded = not recorded
+        if recorded:
+            state = log_cursor.State(str(self.state), "app")
+            assert state.confirm(call_id)
+            state.release()
             self.read.update(outcome.summary["counts"]["n"])
             self.other += outcome.summary["unparsed"] + outcome.summary["partial"]
             self.gone += outcome.gone
@@ -184,6 +199,10 @@ class CursorMachine(RuleBasedStateMachine):
     @rule()
     def read_and_crash(self) -> None:
         self.log.look(saved=False)
+
+    @rule()
+    def read_and_lose_the_answer(self) -> None:
+        self.log.look(recorded=False)
 
     @invariant()
     def none_twice(self) -> None:
@@ -278,3 +297,75 @@ def test_two_runs_at_once_do_not_share_a_cursor(log: Log) -> None:
     held.release()
     log.look()
     log.check()
+
+
+def test_an_answer_that_did_not_arrive_is_given_again(log: Log) -> None:
+    """However often it is lost, and it does not count twice once it has arrived."""
+    log.append(5)
+    log.look(recorded=False)
+    log.append(2)
+    log.look(recorded=False)
+    log.look()
+    log.check()
+    log.append(1)
+    log.look()
+    log.check()
+
+
+def test_another_call_cannot_be_confirmed(log: Log) -> None:
+    log.append(5)
+    log.look(recorded=False)
+    state = log_cursor.State(str(log.state), "app")
+    assert not state.confirm("another")
+    state.release()
+    log.look()
+    log.check()
+    state = log_cursor.State(str(log.state), "other")
+    assert not state.confirm("any")  # nothing was saved there
+    state.release()
+
+
+def _stats(state: Path, *logs: dict[str, Any], **more: str) -> dict[str, Any]:
+    """What the module answers, in this process."""
+    args = {"logs": list(logs), "state_dir": str(state), "workers": 1, "nice": 0, "cpu": 100, "memory_limit": "4G", "timeout": "60s"}
+    return log_stats({**args, **more}, time.time())
+
+
+def _cursor_finding(answer: dict[str, Any]) -> tuple[str, str, int]:
+    found = next(item for item in answer["findings"] if item["check"] == "log.app.cursor")
+    return found["status"], found["message"], answer["summaries"]["app"]["lines"]
+
+
+def test_a_module_that_is_killed_while_it_reads_another_log_loses_no_line(tmp_path: Path) -> None:
+    """The place is saved when all is read."""
+    (tmp_path / "app.log").write_text("ERROR gone\n" * 50)
+    app = {"name": "app", "paths": [str(tmp_path / "app.log")], "format": "text", "cursor": True}
+    script = f"touch {tmp_path}/reading; until [ -e {tmp_path}/over ]; do sleep 0.1; done"
+    slow = {"name": "slow", "command": ["sh", "-c", script], "format": "text"}
+    child = os.fork()
+    if child == 0:
+        _stats(tmp_path / "state", app, slow, call_id="one")
+        os._exit(0)
+    while not (tmp_path / "reading").exists():
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    (tmp_path / "over").touch()
+    with (tmp_path / "state" / ".app.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until what it has started is gone, which goes with it
+    assert _cursor_finding(_stats(tmp_path / "state", app, call_id="two")) == ("ok", "log.cursor", 50)
+
+
+def test_what_was_not_recorded_is_said(tmp_path: Path) -> None:
+    (tmp_path / "app.log").write_text("ERROR gone\n" * 50)
+    app = {"name": "app", "paths": [str(tmp_path / "app.log")], "format": "text", "cursor": True}
+    state = tmp_path / "state"
+    assert _cursor_finding(_stats(state, app, call_id="one")) == ("ok", "log.cursor", 50)
+    assert _cursor_finding(_stats(state, app, call_id="two")) == ("warning", "log.cursor_repeated", 50)
+    assert _stats(state, app, recorded="two") == {"findings": [], "summaries": {}}
+    assert _cursor_finding(_stats(state, app, call_id="three")) == ("ok", "log.cursor", 0)
+    # Who calls the module without a name for the call is taken to keep the answer.
+    _stats(state, app, recorded="three")
+    _stats(state, app)
+    assert _cursor_finding(_stats(state, app)) == ("ok", "log.cursor", 0)

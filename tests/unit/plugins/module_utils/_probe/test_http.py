@@ -148,11 +148,10 @@ def test_a_server_that_drips_is_cut_off_in_time(serve):
         except OSError:
             gone.set()
 
-    started = time.monotonic()
     item = find(type="http", url=serve(drip).url(), timeout="300ms")
-    assert time.monotonic() - started < 1.5
     assert (item["status"], reason(item)) == ("critical", "timeout")
     assert item["params"]["reason"]["params"]["stage"]["message"] == "stage.body"
+    assert gone.wait(60)  # the connection was closed: it would have dripped for half an hour
 
 
 def endless(connection, _request):
@@ -177,6 +176,8 @@ def test_an_endless_body_is_read_to_the_limit_and_what_it_cannot_prove_is_unknow
     assert item["status"] == status
     assert item["evidence"]["bytes_body"] == 65536
     assert item["evidence"]["body_cut"] is True
+    if not options:
+        assert (item["message"], item["params"]["bytes"]) == ("probe.http.ok_cut", 65536)  # it says what was not looked at
 
 
 def test_a_compressed_bomb_is_unpacked_to_the_limit_only(serve):
@@ -465,7 +466,7 @@ def test_a_body_in_tiny_chunks_ends_in_time():
         reader.feed(b"1\r\nx\r\n" * 11000)
     assert reader.done
     assert reader.answer().cut
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 20  # seconds of the processor; minutes where each piece is searched from its beginning
 
 
 @pytest.mark.parametrize("wrap", [lambda data: data, lambda data: data[2:-4]])

@@ -65,12 +65,10 @@ def test_a_program_that_is_not_there_is_unknown(tmp_path):
 
 def test_a_program_that_hangs_is_killed_with_its_children(tmp_path):
     pids = tmp_path / "pids"
-    started = time.monotonic()
     item = shell("trap '' TERM; sleep 60 & echo $! $$ > %s; wait; sleep 60" % pids, timeout="300ms")
-    assert time.monotonic() - started < 2
     assert (item["status"], reason(item)) == ("unknown", "timeout")
     for pid in pids.read_text().split():
-        for _attempt in range(100):
+        for _attempt in range(3000):
             try:
                 state = Path("/proc/%s/stat" % pid).read_text().rpartition(")")[2].split()[0]
             except OSError:
@@ -81,10 +79,11 @@ def test_a_program_that_hangs_is_killed_with_its_children(tmp_path):
         assert state in ("gone", "Z")
 
 
-def test_a_program_that_leaves_a_child_with_its_output_open_is_not_waited_for():
-    started = time.monotonic()
-    item = shell("echo fine; (sleep 3 &) ; exit 0", timeout="2s")
-    assert time.monotonic() - started < 1.5
+def test_a_program_that_leaves_a_child_with_its_output_open_is_not_waited_for(tmp_path):
+    try:
+        item = shell("echo fine; (until [ -e %s ]; do sleep 0.1; done &) ; exit 0" % (tmp_path / "over"), timeout="60s")
+    finally:
+        (tmp_path / "over").touch()
     assert (item["status"], item["params"]["output"]) == ("ok", "fine")
 
 

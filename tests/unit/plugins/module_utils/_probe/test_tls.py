@@ -77,8 +77,8 @@ BAD = [
     ({"name": "127.0.0.1", "days": -2}, {}, "tls_expired", -2),
     ({"name": "127.0.0.1", "begins": 2}, {}, "tls_not_yet", 60),
     ({"name": "127.0.0.1", "sign": False}, {}, "tls_self_signed", 60),
-    ({"name": "192.0.2.1"}, {}, "tls_name", 60),
-    ({"name": "other.example.org"}, {"server_name": "api.example.org"}, "tls_name", 60),
+    ({"name": "192.0.2.1"}, {}, "tls_other_name", 60),
+    ({"name": "other.example.org"}, {"server_name": "api.example.org"}, "tls_other_name", 60),
 ]
 
 
@@ -125,6 +125,40 @@ def test_https_tells_the_handshake_apart_and_the_days_left(authority, serve):
     assert item["evidence"]["tls_version"].startswith("TLSv1")
     stages = [stage["params"]["stage"]["message"] for stage in item["evidence"]["timing"]["params"]["stages"]]
     assert stages == ["stage.name", "stage.connect", "stage.tls", "stage.first_byte", "stage.body", "stage.total"]
+
+
+def test_whom_a_certificate_is_for_is_told(authority, serve):
+    item = find(type="http", url=serve(authority.context("shop.example.org")).url(), ca_file=str(authority.file))
+    told = item["params"]["reason"]
+    assert (told["message"], told["params"]["names"]) == ("reason.probe_tls_other_name", ["shop.example.org"])
+
+
+@pytest.mark.parametrize(
+    ("days", "options", "status", "text"),
+    [
+        (40, {}, "ok", "probe.http.ok"),
+        (20, {}, "warning", "probe.tls.ends"),
+        (5, {}, "critical", "probe.tls.ends"),
+        (5, {"verify": False}, "critical", "probe.tls.ends"),
+        (5, {"certificate": False}, "ok", "probe.http.ok"),
+        (5, {"certificate_warning": "4:", "certificate_critical": "2:"}, "ok", "probe.http.ok"),
+        (5, {"certificate_critical": "2:"}, "warning", "probe.tls.ends"),
+        (20, {"status": "404"}, "critical", "probe.http.status"),
+        (5, {"warning": "0"}, "critical", "probe.tls.ends"),
+    ],
+)
+def test_https_tells_that_a_certificate_ends_soon(authority, serve, days, options, status, text):
+    item = find(type="http", url=serve(authority.context("127.0.0.1", days=days)).url(), ca_file=str(authority.file), **options)
+    assert (item["status"], item["message"]) == (status, text)
+    assert item["unit"] == "ms"
+
+
+@pytest.mark.parametrize("handle", [None, lambda connection, _request: connection.recv(1)])
+def test_a_port_that_speaks_tls_is_asked_for_http(authority, serve, handle):
+    server = serve(authority.context("127.0.0.1"), handle)
+    item = find(type="http", url=server.url().replace("https:", "http:"))
+    assert (item["status"], reason(item)) == ("critical", "tls_port")
+    assert item["params"]["reason"]["params"] == {"port": int(server.address.rpartition(":")[2])}
 
 
 @pytest.mark.parametrize("pieces", [[b"HTTP/1.1 400 Bad\r\n\r\n"], [b"\x15\x03\x01\x00\x02\x02\x28"], []])

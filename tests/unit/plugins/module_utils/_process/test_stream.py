@@ -121,3 +121,73 @@ def test_the_environment_adds_no_options(tmp_path, monkeypatch):
         "PGPASSWORD": "own",
         "KEPT": "yes",
     }
+
+
+KILLED = "echo half; kill -KILL $$"
+
+
+@pytest.mark.parametrize(
+    ("status", "interrupted"),
+    [(-9, True), (137, True), (-15, True), (143, True), (-24, True), (-11, False), (139, False), (1, False), (None, False)],
+)
+def test_who_was_killed_by_others_is_told_from_who_failed(status, interrupted):
+    error = backup_stream.StreamError("reader", status, "")
+    assert error.interrupted is interrupted
+    if interrupted:
+        assert str(error) == "reader was killed by signal %d" % (abs(status) % 128)
+
+
+def _understood(path, encrypted, wrong):
+    with backup_stream.read(str(path), "zstd" if encrypted else "none", encrypted, "key") as file:
+        if encrypted:
+            file.read()
+        raise ValueError(wrong)
+
+
+@pytest.mark.parametrize("program", ["age", "zstd"])
+def test_a_text_that_breaks_off_is_the_killed_programs_fault(tmp_path, monkeypatch, program):
+    """Not that of the file: who read it could not make sense of half of it."""
+    shims = tmp_path / "shims"
+    shims.mkdir()
+    for name in ("age", "zstd"):
+        (shims / name).write_text("#!/bin/sh\n%s\n" % (KILLED if name == program else "cat"))
+        (shims / name).chmod(0o755)
+    monkeypatch.setenv("PATH", "%s:%s" % (shims, os.environ["PATH"]))
+    (tmp_path / "file").write_text("whole")
+    with pytest.raises(backup_stream.StreamError, match="^%s was killed by signal 9" % program):
+        _understood(tmp_path / "file", True, "half a text")
+
+
+def test_a_text_that_is_wrong_is_the_files_fault(tmp_path):
+    (tmp_path / "file").write_bytes(b"x" * 1000)
+    with pytest.raises(ValueError, match="wrong"):
+        _understood(tmp_path / "file", False, "wrong")
+
+
+HUNG = Limits(0, None, None, 0.2)
+ENDLESS = command("sh", "-c", "sleep 1000 & wait")
+
+
+def _read_all(limits):
+    with backup_stream.produced(ENDLESS, limits) as file:
+        file.read()
+
+
+@pytest.mark.parametrize(
+    "do",
+    [
+        lambda folder: backup_stream.run(ENDLESS, limits=HUNG),
+        lambda folder: backup_stream.hook(ENDLESS, limits=HUNG),
+        lambda folder: backup_stream.write(ENDLESS, str(folder / "x"), "none", limits=HUNG),
+        lambda folder: backup_stream.feed(__file__, ENDLESS, "none", limits=HUNG),
+        lambda folder: _read_all(HUNG),
+    ],
+    ids=["run", "hook", "write", "feed", "produced"],
+)
+def test_a_program_that_hangs_is_ended_and_named(tmp_path, do):
+    """With all that it has started, which would keep its output open."""
+    with pytest.raises(
+        backup_stream.StreamError, match=r"^sh: did not end within 0\.2 seconds, its time limit \(program_timeout\)$"
+    ) as caught:
+        do(tmp_path)
+    assert caught.value.interrupted

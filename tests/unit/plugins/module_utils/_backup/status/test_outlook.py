@@ -42,6 +42,12 @@ def test_a_ledger_that_holds_and_one_that_does_not(tmp_path):
     assert ledger(tmp_path) == {"ledger": ("critical", "backup.ledger")}
 
 
+def test_a_ledger_without_its_head_is_told(tmp_path):
+    backup_ledger.append(str(tmp_path), "made", "20260131T000000Z", NOW)
+    (tmp_path / backup_ledger.HEAD).unlink()
+    assert ledger(tmp_path) == {"ledger": ("warning", "backup.ledger.unheld")}
+
+
 @pytest.mark.parametrize(
     ("drills", "expected"),
     [

@@ -490,6 +490,12 @@ def test_a_ledger_that_does_not_hold_is_told_though_the_set_is_sound(tmp_path):
     assert results.proved[0].rung == 3
 
 
+def test_a_ledger_without_its_head_is_told_though_the_set_is_sound(tmp_path):
+    one = made(tmp_path / "sets")
+    (tmp_path / "sets" / ".ledger.head").unlink()
+    assert told(verify(one)) == ("warning", "backup.ledger.unheld", 3)
+
+
 def test_a_renamed_set_is_known_by_its_manifest(tmp_path):
     root = tmp_path / "sets"
     one = made(root, (2, 1))

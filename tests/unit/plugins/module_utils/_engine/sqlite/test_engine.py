@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sqlite3
 
 import pytest
@@ -119,3 +120,27 @@ def test_a_lone_file_is_left_as_it_is(tmp_path):
     with database_of.opened_database(path, alone=True) as database:
         database_of.count_rows(database)
         assert os.listdir(str(tmp_path)) == ["a.db"]
+
+
+@pytest.mark.parametrize("leaves", ["a log", "nothing"])
+def test_a_copy_that_cannot_be_written_is_named_not_the_database(tmp_path, leaves):
+    """Whoever reads it looks for what is wrong with the disk that is named."""
+    path = _database(tmp_path / "a.db", "CREATE TABLE t (a); INSERT INTO t VALUES (randomblob(300000));")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # as a disk does that fails in the middle
+            copy = engine_sqlite._copy if leaves == "a log" else engine_sqlite._copy_at_rest
+            copy(path, str(scratch / "copy.db"))
+        except EngineError as error:
+            os.write(into, ("%s %s" % (error.code, error)).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    said = os.read(out, 1000).decode()
+    os.close(out)
+    os.close(into)
+    assert said.startswith("failed %s/copy.db: " % scratch), said
