@@ -54,7 +54,9 @@ def add(one: argparse.ArgumentParser, runbook: str) -> None:
     for option in OPTIONS.get(runbook, ()):
         place: Any = own
         if option.group:
-            place = groups.setdefault(option.group, own.add_mutually_exclusive_group() if own else None)
+            if option.group not in groups:  # argparse cannot print the help of a parser that has an empty group
+                groups[option.group] = place.add_mutually_exclusive_group()
+            place = groups[option.group]
         name = _name(option)
         if option.value is not None:
             place.add_argument(option.option, dest=name, action="store_true", help=option.help)
