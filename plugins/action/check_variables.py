@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
@@ -12,7 +14,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import wall
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils._inventory import variables
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._inventory import undefined, variables
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import masking as secrets
 
@@ -31,6 +33,15 @@ def _origin(name: str, value: Any) -> str | None:
     if tag is None or not tag.path:
         return None
     return f"{tag.path}:{tag.line_num}" if tag.line_num else str(tag.path)
+
+
+def _unusable(host: str, name: str, raw: Any, reason: str) -> variables.Problem:
+    """A value whose template has failed, with the place of the part that uses what the reason names."""
+    parts = [
+        (path, text) for path, text in undefined.templates(raw, name) if any(word in text for word in re.findall(r"'([^']+)'", reason))
+    ]
+    path, text = parts[0] if parts else (name, raw)
+    return variables.Problem(_origin(name, text) or f"host {host}", OptionError(path, reason))
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
@@ -56,9 +67,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             for name in [name for name in values if name.startswith(variables.PREFIX)]:
                 try:
                     own[name] = values[name]
+                    list(undefined.templates(own[name]))  # a template inside of it fails only when it is looked at
                 except AnsibleError as error:
-                    problems.append(variables.Problem(f"host {host}", OptionError(name, " ".join(str(error).split()))))
-            hidden |= secrets.collect(own) | secrets.of_variables(values)
+                    own.pop(name, None)
+                    problems.append(_unusable(host, name, task_vars["hostvars"].raw_get(host).get(name), " ".join(str(error).split())))
+            hidden |= secrets.collect(own)
+            with contextlib.suppress(AnsibleError):  # a value that cannot be had is reported above, and its text is the file's own
+                hidden |= secrets.of_variables(values)
             problems += variables.check_host(host, own, _origin, cache)
         told = [secrets.mask_text(text, hidden) for text in variables.unique(problems)]
         if told:

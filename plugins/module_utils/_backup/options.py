@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core import readers as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError, parse_duration, parse_size, unknown_name
-from ansible_collections.opsrunner.runbook.plugins.module_utils._core.thresholds import parse_range
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.thresholds import check_order, parse_range
 
 from . import plan as backup_plan
 
@@ -94,6 +94,16 @@ def _text(item: Mapping[str, Any], name: str, path: str) -> str:
     return str(value)
 
 
+def _ranges(pair: Mapping[str, Any], path: str, own: bool) -> Dict[str, Any]:
+    """A pair of ranges as texts; ``own``: whether it was given and is none of the defaults. Raises OptionError."""
+    for key, value in pair.items():
+        if value is not None:
+            parse_range(value, "%s.%s" % (path, key))
+    if own:
+        check_order(pair.get("warning"), pair.get("critical"), path)
+    return {key: None if value is None else str(value) for key, value in pair.items()}
+
+
 def _backup(item: Any, path: str, artifacts: backup_plan.Artifacts) -> Backup:
     if not isinstance(item, Mapping):
         raise OptionError(path, "is to be a dictionary, not %r" % (item,))
@@ -119,10 +129,7 @@ def _backup(item: Any, path: str, artifacts: backup_plan.Artifacts) -> Backup:
         raise OptionError(path + ".pattern", "%r leads out of the root" % pattern)
     ages = _ages(item.get("max_age"), path + ".max_age")
     change = _pair(item.get("size_change"), path + ".size_change", SIZE_CHANGE)
-    for key, value in change.items():
-        if value is not None:
-            parse_range(value, "%s.size_change.%s" % (path, key))
-            change[key] = str(value)
+    change = _ranges(change, path + ".size_change", bool(item.get("size_change")))
     unverified = item.get("max_unverified_age")
     plan = backup_plan.parse(item, path, artifacts)
     if plan.artifacts:

@@ -52,6 +52,23 @@ def parse_range(text: Union[str, Number], path: str = "") -> Range:
     return Range(start, end, inside)
 
 
+def check_order(warning: Union[str, Number, None], critical: Union[str, Number, None], path: str = "") -> None:
+    """Refuse a pair whose warning can never be reported: whatever alerts for it alerts for ``critical`` already.
+
+    ``path``: of the option that holds both. Equal ranges are allowed: they leave the warning out on purpose. Raises OptionError.
+    """
+    if warning is None or critical is None:
+        return
+    first = parse_range(warning, "%s.warning" % path if path else "warning")
+    second = parse_range(critical, "%s.critical" % path if path else "critical")
+    if first.inside is not second.inside or first[:2] == second[:2]:
+        return
+    outer, inner = (second, first) if first.inside else (first, second)
+    if outer.start <= inner.start and inner.end <= outer.end:
+        where = "%s.warning" % path if path else "warning"
+        raise OptionError(where, "%r can never be reported, because critical is %r" % (str(warning), str(critical)))
+
+
 def judge(value: Optional[Number], warning: Union[str, Number, None] = None, critical: Union[str, Number, None] = None) -> str:
     """The status of ``value``: ``critical`` before ``warning``; ``unknown`` where there is no value."""
     if value is None:

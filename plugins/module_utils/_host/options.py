@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError, parse_duration, parse_size, unknown_name
-from ansible_collections.opsrunner.runbook.plugins.module_utils._core.thresholds import parse_range
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.thresholds import check_order, parse_range
 
 #: Limits where the inventory sets none. cpu, memory, disk, network: the runbooks'; the others by custom: an OOM kill or a
 #: core dump is always worth a look, a load of one and a half tasks per core means that tasks wait.
@@ -128,6 +128,7 @@ def _limit(value: Any, path: str, base: Limit, in_bytes: bool, more: str = "") -
         if key not in names:
             raise unknown_name("%s.%s" % (path, key), str(key), names)
     texts = {name: _range_text(value[name], "%s.%s" % (path, name), in_bytes) for name in ("warning", "critical") if name in value}
+    check_order(texts.get("warning"), texts.get("critical"), path)
     return base._replace(own=base.own or bool(texts), **texts)
 
 

@@ -15,7 +15,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options im
     parse_size,
     unknown_name,
 )
-from ansible_collections.opsrunner.runbook.plugins.module_utils._core.thresholds import parse_range
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.thresholds import check_order, parse_range
 
 from . import formats as log_formats
 from . import times as log_times
@@ -201,6 +201,7 @@ def _thresholds(item: Mapping[str, Any], path: str) -> Tuple[Optional[str], Opti
     for key in ("warning", "critical"):
         if key in item:
             parse_range(item[key], "%s.%s" % (path, key))
+    check_order(item.get("warning"), item.get("critical"), path)
     return (
         str(item["warning"]) if "warning" in item else None,
         str(item["critical"]) if "critical" in item else None,

@@ -15,7 +15,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options im
     parse_size,
     unknown_name,
 )
-from ansible_collections.opsrunner.runbook.plugins.module_utils._core.thresholds import parse_range
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.thresholds import check_order, parse_range
 
 TYPES = ("http", "tcp", "tls", "dns", "port", "process", "unit", "file", "command")
 #: Total time for all probes of a call, in seconds.
@@ -240,6 +240,7 @@ def _read_probe(given: Any, path: str) -> Probe:
         probe[key] = _read_value(value, _OPTIONS[key], here)
     if kind in _THRESHOLDS and not ("warning" in given or "critical" in given):
         probe["warning"], probe["critical"] = _THRESHOLDS[kind]
+    check_order(given.get("warning"), given.get("critical"), path)
     _check_common(probe, path)
     _CHECKS[kind](probe, path)
     return probe

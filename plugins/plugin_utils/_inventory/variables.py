@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError, nearest, unknown_name
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._inventory import undefined
 
 PREFIX = "runbook_"
 _COLLECTION = "ansible_collections.opsrunner.runbook.plugins"
@@ -316,6 +317,10 @@ def check_inventory(folder: Path) -> list[Problem]:
             data, wrong = _read(path)
             problems += [*wrong, *_check_file_variables(path, data)]
             named_system = named_system or (isinstance(data, Mapping) and "runbook_system" in data)
+    if not has_other_sources:
+        if sources and not problems and not groups["host_vars"]:
+            problems.append(Problem(str(sources[0]), OptionError("all.hosts", "the inventory has no hosts")))
+        problems += _undefined(root, sources)
     if not named_system and not any("runbook_system" in str(_read(path)[0]) for path in sources):
         problems.append(Problem(str(folder), OptionError("runbook_system", "is not set: put it into group_vars/all")))
     return problems
@@ -344,16 +349,39 @@ def _check_groups(path: Path, data: Mapping[str, Any], known: dict[str, set[str]
             yield from _check_groups(path, children, known)
 
 
+def _undefined(root: Path, sources: list[Path]) -> Iterator[Problem]:
+    """Templates that use a variable which no file of the inventory defines."""
+    below = [path for kind in ("group_vars", "host_vars") for path in sorted((root / kind).rglob("*")) if undefined.is_read(path)]
+    files = [(path, _read(path)[0]) for path in [*sources, *below]]
+    defined = {name for _path, data in files for name in undefined.names(data)}
+    for path, data in files:
+        for error in undefined.errors(data, defined):
+            yield Problem(f"{path}:{_line_of(data, error.path)}", error)
+
+
+def written(folder: Path, name: str) -> Iterator[tuple[Path, Any, int]]:
+    """Each value of a variable that the files of an inventory folder (or one file) hold, with its file and line."""
+    folder = Path(folder)
+    for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
+        if undefined.is_read(path):
+            for value, line in _values(_read(path)[0], name):
+                yield path, value, line
+
+
+def check_runbooks(folder: Path, known: Iterable[str]) -> Iterator[Problem]:
+    """Runbooks that ``runbook_calendar`` names and that are none of ``known``."""
+    for path, value, line in written(folder, "runbook_calendar"):
+        for index, item in enumerate(value if isinstance(value, list) else ()):
+            name = item.get("runbook") if isinstance(item, Mapping) else None
+            if isinstance(name, str) and name not in known and not _is_template(name):
+                error = unknown_name(f"runbook_calendar[{index}].runbook", name, known, what="runbook")
+                place = _Lines({"runbook_calendar": value}, {"runbook_calendar": line})
+                yield Problem(f"{path}:{_line_of(place, error.path)}", error)
+
+
 def warn_inventory(folder: Path) -> list[Problem]:
     """What is valid in an inventory folder (or file) and may still hurt: a restore that stops nobody who writes to the data."""
-    folder = Path(folder)
-    paths = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
-    found = []
-    for path in paths:
-        if path.suffix in (".yml", ".yaml", ".json", ""):
-            data, _wrong = _read(path)
-            found += [problem for value, line in _values(data, "runbook_backups") for problem in _without_services(path, value, line)]
-    return found
+    return [problem for path, value, line in written(folder, "runbook_backups") for problem in _without_services(path, value, line)]
 
 
 def _values(data: Any, name: str) -> Iterator[tuple[Any, int]]:

@@ -48,7 +48,7 @@ def _run_options() -> Parser:
     shared = Parser(add_help=False)
     where = shared.add_argument_group("where")
     where.add_argument("--system", metavar="NAME", help="the system: a folder of inventories (see: opsrunner list)")
-    where.add_argument("-i", "--inventory", metavar="PATH", help="an inventory by its path, or hosts with commas")
+    where.add_argument("-i", "--inventory", metavar="PATH", help="an inventory by its path")
     where.add_argument("--limit", "-l", metavar="HOSTS", dest="subset", help="only these of its hosts")
     what = shared.add_argument_group("what")
     what.add_argument("--tags", "-t", action="append", metavar="TAGS", help="only these concerns")

@@ -27,17 +27,32 @@ class Own(NamedTuple):
 _CONFIRM = Own("--confirm", "confirm", "confirm a destructive step by its name", "STEP", many=True)
 _TAKE_OVER = Own("--take-over", "lease_take_over", "take the lease also from a run that holds it", value=True)
 
+#: The destructive steps of each runbook, by the name that confirms them.
+STEPS: Mapping[str, tuple[str, ...]] = {
+    "restore": ("restore", "restore_discard", "restore_undo_earlier", "restore_untrusted", "restore_outside", "restore_open"),
+    "cleanup": ("cleanup",),
+    "backup": ("backup_prune", "backup_copy_prune"),
+}
+
 OPTIONS: Mapping[str, tuple[Own, ...]] = {
     "restore": (
         Own("--backup", "restore_backup", "the backup, where there is more than one", "NAME"),
         Own("--set", "restore_set", "the set: its name, a date, newest or newest-proved", "WHEN", group="what"),
         Own("--list", "restore_action", "list the sets", value="list", group="what"),
-        Own("--undo", "restore_action", "have the data of before back", value="undo", group="what"),
+        Own("--undo", "restore_action", "bring back the data from before the restore", value="undo", group="what"),
         Own("--resume", "restore_action", "finish a restore that was interrupted", value="resume", group="what"),
         Own("--discard", "restore_action", "remove what restores have set aside", value="discard", group="what"),
         Own("--part", "restore_part", "only this artifact, or ARTIFACT:TABLE, ARTIFACT:PATH …", "PART", many=True),
         Own("--start-all", "restore_start", "start the backup's services that were down, too", value="all"),
         _CONFIRM,
+        _TAKE_OVER,
+    ),
+    "cleanup": (_CONFIRM, _TAKE_OVER),
+    "backup": (_CONFIRM, _TAKE_OVER),
+    "fetch": (
+        Own("--backup", "backup_copy_only", "the backup, where there is more than one", "NAME", many=True),
+        Own("--from", "backup_copy_fetch", "the copy that the set is fetched from", "COPY"),
+        Own("--set", "backup_copy_set", "the set: its name, a date or newest", "WHEN"),
         _TAKE_OVER,
     ),
     "data_loss": (

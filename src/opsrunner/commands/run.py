@@ -16,7 +16,7 @@ from typing import Any
 
 from opsrunner import output
 from opsrunner.commands import own_options
-from opsrunner.errors import RefusalError
+from opsrunner.errors import RefusalError, unknown
 from opsrunner.find import runbooks, systems
 from opsrunner.play import live
 
@@ -76,6 +76,23 @@ def ask_passwords(given: argparse.Namespace, ask: Callable[[str], str] = getpass
     return answers
 
 
+#: Words of Ansible's own for --tags.
+_TAG_WORDS = frozenset({"all", "always", "never", "tagged", "untagged"})
+
+
+def check_words(given: argparse.Namespace, runbook: runbooks.Runbook) -> None:
+    """Refuse tags and confirmations that the runbook does not know; Ansible takes them silently. Raises UsageError."""
+    known = runbooks.tags(runbook)
+    for name in ("tags", "skip_tags"):
+        for tag in (tag.strip() for entry in getattr(given, name) or () for tag in entry.split(",")):
+            if tag and known and tag not in known | _TAG_WORDS:
+                raise unknown(tag, known, f"--{name.replace('_', '-')}")
+    steps = own_options.STEPS.get(runbook.name, ())
+    for step in getattr(given, "own__confirm", None) or ():
+        if step not in steps:
+            raise unknown(step, steps, "--confirm")
+
+
 def run_runbook(given: argparse.Namespace, extra: Sequence[str]) -> int:
     """Run a runbook and tell what was found."""
     from opsrunner.find.collection import run_arguments, runs
@@ -83,6 +100,7 @@ def run_runbook(given: argparse.Namespace, extra: Sequence[str]) -> int:
 
     system = systems.choose(given.system, given.inventory)
     runbook: runbooks.Runbook = given.runbook
+    check_words(given, runbook)
     passwords = ask_passwords(given)
     own = own_options.variables(given, runbook.name)
     job = runner.Job(

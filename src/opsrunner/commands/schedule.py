@@ -177,6 +177,8 @@ def from_inventory(system: systems.System, timeout: str = TIMEOUT) -> Iterator[E
         for error in variables.check("runbook_calendar", data["runbook_calendar"]):
             raise UsageError(f"{path}: {error}")
         for item in data["runbook_calendar"]:
+            if item["runbook"] not in runbooks.find():
+                raise unknown(item["runbook"], runbooks.find(), f"{path}: runbook_calendar: runbook")
             options = tuple(str(word) for word in item.get("options") or ())
             yield Entry(str(item.get("name") or item["runbook"]), item["runbook"], system, (item["calendar"],), options, timeout)
 

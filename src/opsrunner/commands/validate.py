@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from opsrunner.find import runbooks
 from opsrunner.find.collection import variables
 from opsrunner.find.systems import System
 
 
 def problems(system: System) -> list[str]:
     """What is wrong with a system's inventory, each thing once."""
-    return variables.unique(variables.check_inventory(system.path))
+    found = [*variables.check_inventory(system.path), *variables.check_runbooks(system.path, runbooks.find())]
+    return variables.unique(found)
 
 
 def warnings(system: System) -> list[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,35 @@ def find() -> dict[str, Runbook]:
             if path.stem not in found and _is_playbook(path):
                 found[path.stem] = Runbook(path.stem, path, target)
     return found
+
+
+def tags(runbook: Runbook) -> set[str]:
+    """The tags that a runbook's plays and the files they import name; Ansible's own ones are none of them."""
+    found: set[str] = set()
+    left, seen = [runbook.path], set()
+    while left:
+        path = left.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for key, value in _pairs(_load(path)):
+            if key == "tags":
+                found.update(tag.strip() for entry in (value if isinstance(value, list) else [value]) for tag in str(entry).split(","))
+            elif key.rpartition(".")[2] in ("import_playbook", "import_tasks", "include_tasks"):
+                name = value if isinstance(value, str) else (value or {}).get("file", "") if isinstance(value, dict) else ""
+                left += [path.parent / name] if name and "{{" not in name and (path.parent / name).is_file() else []
+    return found - {"always", "never", ""}
+
+
+def _pairs(data: object) -> Iterator[tuple[str, object]]:
+    """Every key of a structure with its value, however deep."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield str(key), value
+            yield from _pairs(value)
+    elif isinstance(data, list):
+        for item in data:
+            yield from _pairs(item)
 
 
 def from_file(path: Path) -> Runbook:

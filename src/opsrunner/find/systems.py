@@ -54,7 +54,7 @@ def find() -> dict[str, System]:
 
 
 def from_path(path: str) -> System:
-    """The system of an inventory given by its path (or a list of hosts with a comma, as Ansible takes it)."""
+    """The system of an inventory given by its path."""
     folder = Path(path)
     place = folder if folder.is_dir() else folder.parent
     name = _variable(folder, "runbook_system") or (place.absolute().name if folder.exists() else "none")
@@ -68,6 +68,8 @@ def choose(name: str | None, inventory: str | None) -> System:
     if inventory:
         if "," not in inventory and not Path(inventory).exists():
             raise UsageError(f"there is no inventory {inventory}")
+        if "," in inventory and not Path(inventory).exists():
+            raise UsageError(f"-i {inventory}: a list of hosts has no runbook_system; write an inventory (opsrunner init NAME)")
         return from_path(inventory)
     known = find()
     if not name:

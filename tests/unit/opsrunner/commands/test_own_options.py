@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from opsrunner.cli import main as cli
-from opsrunner.commands import own_options
+from opsrunner.commands import own_options, run
 from opsrunner.commands import run as running
 from opsrunner.find import collection as _collection
 from opsrunner.find import runbooks
@@ -65,3 +65,28 @@ def test_every_variable_is_one_of_a_role():
         known |= set(yaml.safe_load(path.read_text()) or {})
     missing = [own.variable for options in own_options.OPTIONS.values() for own in options if own.variable not in known | {"confirm"}]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["daily", "--tags", "healt"], "unknown --tags 'healt' (did you mean health?)"),
+        (["daily", "--tags", "health,log"], "unknown --tags 'log' (did you mean logs?)"),
+        (["daily", "--skip-tags", "bakups"], "unknown --skip-tags 'bakups' (did you mean backups?)"),
+        (["restore", "--confirm", "restor"], "unknown --confirm 'restor' (did you mean restore?)"),
+        (["cleanup", "--confirm", "restore"], "unknown --confirm 'restore'"),
+        (["backup", "--confirm", "prune"], "unknown --confirm 'prune' (did you mean backup_prune?)"),
+    ],
+)
+def test_a_word_that_ansible_would_take_silently_is_refused_before_anything_runs(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*words, "--system", "logcaster"]) == 64
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["daily", "restore", "cleanup", "backup", "tune"])
+def test_words_that_a_runbook_knows_are_taken(name: str) -> None:
+    runbook = runbooks.find()[name]
+    given = cli.parser(runbooks.find()).parse_args([name, "--system", "x", "--tags", ",".join([*runbooks.tags(runbook), "always"])])
+    run.check_words(given, runbook)

@@ -239,3 +239,8 @@ def test_the_difference_is_told_from_the_earlier_to_the_later_run(place: Path) -
 
 def test_two_runs_that_are_alike_are_told_to_be(place: Path) -> None:
     assert "Nothing has changed." in showing.difference(as_record(1, "ok"), as_record(2, "ok"), color=False)
+
+
+def test_a_list_of_hosts_is_no_inventory_of_a_system() -> None:
+    with pytest.raises(UsageError, match=r"-i 127\.0\.0\.1,: a list of hosts has no runbook_system"):
+        systems.choose(None, "127.0.0.1,")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
-from ansible_collections.opsrunner.runbook.plugins.module_utils._core.thresholds import judge, parse_range
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.thresholds import check_order, judge, parse_range
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,39 @@ def test_inside_is_the_opposite_of_outside(value, one, other):
     start, end = sorted((one, other))
     text = "%r:%r" % (start, end)
     assert parse_range(text).alerts(value) is not parse_range("@" + text).alerts(value)
+
+
+@pytest.mark.parametrize(
+    ("warning", "critical"),
+    [("2000", "1000"), ("5:", "10:"), ("1:100", "10:90"), ("~:20", "~:10"), ("@10:20", "@5:30")],
+)
+def test_a_warning_that_can_never_be_reported_is_refused(warning, critical):
+    with pytest.raises(OptionError, match=r"limits\.cpu\.warning: .* can never be reported, because critical is"):
+        check_order(warning, critical, "limits.cpu")
+
+
+@pytest.mark.parametrize(
+    ("warning", "critical"),
+    [
+        ("1000", "2000"),
+        ("10:", "5:"),
+        ("80", "80"),
+        ("10:90", "1:100"),
+        ("@5:30", "@10:20"),
+        ("80", "10:"),
+        (None, "1"),
+        ("1", None),
+        ("80", "@1:2"),
+    ],
+)
+def test_a_warning_that_can_be_reported_is_taken(warning, critical):
+    check_order(warning, critical, "limits.cpu")
+
+
+@given(value=st.floats(-1e6, 1e6), one=st.floats(0, 1e6), other=st.floats(0, 1e6))
+def test_what_is_refused_never_warns(value, one, other):
+    warning, critical = "%r" % abs(one), "%r" % abs(other)
+    try:
+        check_order(warning, critical)
+    except OptionError:
+        assert judge(value, warning, critical) != "warning"
