@@ -34,6 +34,8 @@ $(VENV)/.run: requirements/run.txt | $(VENV)/bin/python
 	@echo "Setting up $(VENV) with what the command needs"
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/run.txt
 	@echo "$(CURDIR)/src" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/opsrunner.pth"
+	@printf '#!/bin/sh\nexec "$$(dirname "$$(readlink -f "$$0")")/python" -m opsrunner "$$@"\n' > $(BIN)/opsrunner
+	@chmod +x $(BIN)/opsrunner
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
@@ -41,7 +43,7 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
-## lint: ruff, mypy, the floors of the layout, yamllint, ansible-lint, role specifications and READMEs
+## lint: ruff, mypy, the floors of the layout, command lines in the docs, yamllint, ansible-lint, role specifications and READMEs
 lint: lint-python lint-layout lint-yaml lint-roles
 
 lint-python: $(VENV)/.dev
@@ -51,6 +53,7 @@ lint-python: $(VENV)/.dev
 
 lint-layout: $(VENV)/.dev
 	@$(BIN)/python tests/lint/floors.py
+	@$(BIN)/python tests/lint/commands.py
 
 lint-yaml: $(VENV)/.dev
 	@$(BIN)/yamllint --strict .

@@ -91,7 +91,7 @@ def parser(known: dict[str, runbooks.Runbook]) -> Parser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     _add_keeping(commands)
     _add_inventories(commands)
-    title = "runbooks that run by themselves, as timers of systemd"
+    title = "run runbooks on a schedule (systemd timers)"
     schedule.add_commands(commands.add_parser("schedule", help=title, description=title), Parser)
     for name, runbook in known.items():
         if name not in commands.choices:  # a playbook of such a name is run by its path
@@ -105,6 +105,7 @@ def parser(known: dict[str, runbooks.Runbook]) -> Parser:
 def _add_run(commands: Any, name: str, runbook: runbooks.Runbook, title: str) -> argparse.ArgumentParser:
     title = title.replace("%", "%%")
     one: argparse.ArgumentParser = commands.add_parser(name, parents=[_run_options()], help=title, description=title, epilog=_PASSING)
+    one.add_argument("system_name", nargs="?", metavar="SYSTEM", help="the system; not needed where there is only one of your own")
     own_options.add(one, runbook.name)
     one.set_defaults(handler=running.run_runbook, runbook=runbook)
     return one
@@ -117,7 +118,7 @@ def _command(commands: Any, name: str, handler: Callable[[argparse.Namespace, Se
 
 
 def _add_keeping(commands: Any) -> None:
-    one = _command(commands, "show", handlers.show, "show a run that is kept")
+    one = _command(commands, "show", handlers.show, "show a run")
     one.add_argument("run", nargs="?", default="last", metavar="RUN", help="its id or the beginning of it, last, previous (default: last)")
     form = one.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="its record")
@@ -125,7 +126,7 @@ def _add_keeping(commands: Any) -> None:
     form.add_argument("--html", metavar="PATH", help="write it as one HTML file")
     one.add_argument("--language", choices=("en", "ko"), help="language of the report")
     _add_which(one)
-    one = _command(commands, "history", handlers.history, "list the runs that are kept")
+    one = _command(commands, "history", handlers.history, "list earlier runs")
     one.add_argument("-n", "--number", type=_positive, default=20, metavar="N", help="so many (default: %(default)s)")
     one.add_argument("--json", action="store_true", help="as data")
     _add_which(one)
@@ -150,13 +151,13 @@ def _add_inventories(commands: Any) -> None:
     one.add_argument("system", nargs="*", metavar="SYSTEM|PATH", help="only these")
     one = _command(commands, "init", handlers.initialise, "write the inventory of a new system into ./inventories")
     one.add_argument("name", metavar="NAME")
-    one = _command(commands, "doctor", handlers.examine, "is everything there that runs need?")
+    one = _command(commands, "doctor", handlers.examine, "check that everything a run needs is installed and reachable")
     one.add_argument("--system", metavar="NAME", help="also log in to the hosts of this system")
     one.add_argument("-i", "--inventory", metavar="PATH", help="the same for an inventory by its path")
-    one = _command(commands, "selftest", handlers.selftest, "can what judges backups fail? Damages some on purpose to see it told")
+    one = _command(commands, "selftest", handlers.selftest, "test the backup verifier: is every damage of sample backups detected?")
     one.add_argument("what", choices=("backup",))
     one.add_argument("--seed", type=_positive, default=1, metavar="N", help="other data and other damages (default: %(default)s)")
-    one = _command(commands, "demo", handlers.run_demo, "a small sick service on this machine to try things on")
+    one = _command(commands, "demo", handlers.run_demo, "start a small demo service with deliberate faults")
     one.add_argument("what", choices=("up", "down", "status"))
     one.add_argument("--idle", type=_positive, default=30, metavar="MINUTES", help="ends after so long without a request (default: 30)")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from opsrunner import output
 from opsrunner.commands import own_options
-from opsrunner.errors import RefusalError, unknown
+from opsrunner.errors import RefusalError, UsageError, unknown
 from opsrunner.find import runbooks, systems
 from opsrunner.play import live
 
@@ -98,7 +98,9 @@ def run_runbook(given: argparse.Namespace, extra: Sequence[str]) -> int:
     from opsrunner.find.collection import run_arguments, runs
     from opsrunner.play import runner
 
-    system = systems.choose(given.system, given.inventory)
+    if given.system_name and given.system:
+        raise UsageError(f"give {given.system_name} or --system {given.system}, not both")
+    system = systems.choose(given.system_name or given.system, given.inventory)
     runbook: runbooks.Runbook = given.runbook
     check_words(given, runbook)
     passwords = ask_passwords(given)

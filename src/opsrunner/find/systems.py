@@ -31,13 +31,17 @@ class System(NamedTuple):
         return _variable(self.path, "runbook_title")
 
 
+def shipped() -> Path:
+    """The folder of the inventories that come with the command."""
+    return _collection.CHECKOUT / "inventories" if _collection.CHECKOUT else Path(__file__).parents[1] / "inventories"
+
+
 def folders() -> list[Path]:
     """Where inventories are looked for, in order: here, as the environment says, the user's own, the shipped ones."""
     own = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "opsrunner" / "inventories"
     named = [Path(entry).expanduser() for entry in os.environ.get(VARIABLE, "").split(":") if entry]
-    shipped = _collection.CHECKOUT / "inventories" if _collection.CHECKOUT else Path(__file__).parents[1] / "inventories"
     found: dict[Path, Path] = {}
-    for folder in (Path.cwd() / "inventories", *named, own, shipped):
+    for folder in (Path.cwd() / "inventories", *named, own, shipped()):
         if folder.is_dir():
             found.setdefault(folder.resolve(), folder)
     return list(found.values())
@@ -62,7 +66,7 @@ def from_path(path: str) -> System:
 
 
 def choose(name: str | None, inventory: str | None) -> System:
-    """The system meant by ``--system`` or ``-i``. Raises UsageError."""
+    """The system meant by its name or ``-i``; without either the only one that is the user's own. Raises UsageError."""
     if name and inventory:
         raise UsageError("give --system or -i, not both")
     if inventory:
@@ -73,7 +77,13 @@ def choose(name: str | None, inventory: str | None) -> System:
         return from_path(inventory)
     known = find()
     if not name:
-        raise UsageError("which system? Give --system NAME" + (f"; there are: {', '.join(sorted(known))}" if known else " or -i INVENTORY"))
+        theirs = shipped().resolve()
+        own = [system for system in known.values() if system.path.resolve().parent != theirs]
+        if len(own) == 1:
+            return own[0]
+        raise UsageError(
+            "which system? Name it behind the runbook" + (f"; there are: {', '.join(sorted(known))}" if known else " or -i INVENTORY")
+        )
     if name not in known:
         raise unknown(name, known, "system")
     return known[name]

@@ -244,3 +244,17 @@ def test_two_runs_that_are_alike_are_told_to_be(place: Path) -> None:
 def test_a_list_of_hosts_is_no_inventory_of_a_system() -> None:
     with pytest.raises(UsageError, match=r"-i 127\.0\.0\.1,: a list of hosts has no runbook_system"):
         systems.choose(None, "127.0.0.1,")
+
+
+def test_the_only_system_of_ones_own_is_the_one_that_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(systems.VARIABLE, raising=False)
+    with pytest.raises(UsageError, match="which system"):
+        systems.choose(None, None)
+    for name in ("shop", "mill"):
+        (tmp_path / "inventories" / name).mkdir(parents=True)
+        (tmp_path / "inventories" / name / "hosts.yml").write_text("all:\n")
+        if name == "shop":
+            assert systems.choose(None, None).name == "shop"
+    with pytest.raises(UsageError, match="which system"):
+        systems.choose(None, None)
