@@ -15,7 +15,7 @@ import glob
 import json
 import os
 import re
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import Finding, finding, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError, unknown_name
@@ -192,11 +192,50 @@ def _comment(text: Any) -> str:
 # -- the host ---------------------------------------------------------------------------------------------------------------
 
 
+def same(one: Optional[str], other: Optional[str]) -> bool:
+    """Whether two texts mean the same value: numbers in any base, ranges of ports in any order.
+
+    The kernel sorts and joins ranges (``9000-9100,8080`` reads back as ``8080,9000-9100``) and prints numbers in decimal; it reads
+    them as strtoul(3) does with base 0.
+    """
+    if one is None or other is None or one == other:
+        return one == other
+    ranges = _ranges(one), _ranges(other)
+    if None not in ranges:
+        return ranges[0] == ranges[1]
+    words = one.split(), other.split()
+    return len(words[0]) == len(words[1]) and all(_number(a) == _number(b) for a, b in zip(*words))
+
+
+def _number(word: str) -> Union[int, str]:
+    if re.match(r"-?0[0-7]+\Z", word):
+        return int(word, 8)
+    return int(word, 0) if re.match(r"-?(0[xX][0-9a-fA-F]+|\d+)\Z", word) else word
+
+
+def _ranges(text: str) -> Optional[List[Tuple[int, int]]]:
+    """The joined ranges of a list such as ``8080,9000-9100``; None for anything else, a single number among it."""
+    if not re.match(r"\d+(-\d+)?(,\d+(-\d+)?)*\Z", text) or text.isdigit():
+        return None
+    pairs = []
+    for item in text.split(","):
+        start, _dash, end = item.partition("-")
+        pairs.append((int(start), int(end or start)))
+    joined: List[Tuple[int, int]] = []
+    for first, last in sorted(pairs):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+        else:
+            joined.append((first, last))
+    return joined
+
+
 class Kernel:
-    """The live values below ``<root>/proc/sys``."""
+    """The live values below ``<root>/proc/sys``. ``stuck``: old values that the kernel refused when they were put back, and why."""
 
     def __init__(self, root: str = "/") -> None:
         self.folder = os.path.join(root, "proc/sys")
+        self.stuck: Dict[str, KernelError] = {}
 
     def read(self, key: str) -> Optional[str]:
         """The value, None where there is no such key or it cannot be read."""
@@ -236,25 +275,25 @@ class Kernel:
         """Set the value and read it back. Raises KernelError when the kernel does not take it as it is."""
         try:
             with open(os.path.join(self.folder, key_path(key)), "w", encoding="utf-8") as file:
-                file.write(value)
+                file.write(value or "\n")  # nothing at all would not reach the kernel
         except OSError as error:
             raise KernelError(key, value, error.strerror or str(error)) from error
         now = self.read(key)
-        if now != value:
+        if not same(now, value):
             raise KernelError(key, value, "reads back as %s" % now)
 
     def restore(self, values: Mapping[str, str]) -> None:
-        """Set values back, the last first; of a pair only the one that is in force. Raises KernelError after trying all."""
-        failure: Optional[KernelError] = None
+        """Set values back, the last first; of a pair only the one that is in force.
+
+        What the kernel refuses is kept in ``stuck``: to try it again at each later call would keep all other keys from work for ever.
+        """
         for key in reversed(list(values)):
-            if self.read(key) == values[key] or (values[key] == "0" and values.get(PAIRS.get(key, ""), "0") != "0"):
+            if same(self.read(key), values[key]) or (values[key] == "0" and values.get(PAIRS.get(key, ""), "0") != "0"):
                 continue
             try:
                 self.write(key, values[key])
             except KernelError as error:
-                failure = error
-        if failure:
-            raise failure
+                self.stuck[key] = error
 
 
 def configuration(root: str = "/") -> List[Assignment]:
@@ -365,10 +404,10 @@ def plan(options: Options, kernel: Kernel, root: str = "/") -> Plan:
     missing: Dict[str, str] = {}
     live: Dict[str, str] = {}
     for key, setting in wanted.items():
-        why = None if kernel.read(key) == setting.value else kernel.missing(key)
+        why = None if same(kernel.read(key), setting.value) else kernel.missing(key)
         if why:
             missing[key] = why
-        elif kernel.read(key) != setting.value:
+        elif not same(kernel.read(key), setting.value):
             live[key] = setting.value
     keys = {key: setting for key, setting in wanted.items() if key not in missing}
     back, lost = _old_values([key for key in {**present, **originals} if key not in keys], originals, path, kernel, root)
@@ -407,7 +446,7 @@ def _old_values(keys: List[str], originals: Mapping[str, str], path: str, kernel
         value = originals.get(key, deciding.value if deciding else None)
         if now is not None and value is None:
             lost.append(key)
-        elif now is not None and value is not None and now != value and not kernel.missing(key):
+        elif now is not None and value is not None and not same(now, value) and not kernel.missing(key):
             back[key] = value
     return back, lost
 
@@ -441,28 +480,34 @@ def _present(drop_in_file: files.FileState) -> Dict[str, Setting]:
 
 def apply(options: Options, planned: Plan, kernel: Kernel, root: str = "/") -> None:
     """Do what is planned: all of it, or nothing. Raises FileError or KernelError; then the host is as before."""
-    with held.transaction(options.common, "sysctl", root, undo(kernel)) as change:
-        if planned.old:
-            change.note("values", planned.old)
-        for before, after in planned.files:
-            if files.differs(before, after):
-                change.put(after)
-        for key, value in planned.live.items():
-            kernel.write(key, value)
-        if options.common.hold:
-            change.keep()
+    try:
+        with held.transaction(options.common, "sysctl", root, undo(kernel)) as change:
+            if planned.old:
+                change.note("values", planned.old)
+            for before, after in planned.files:
+                if files.differs(before, after):
+                    change.put(after)
+            for key, value in planned.live.items():
+                kernel.write(key, value)
+            if options.common.hold:
+                change.keep()
+    except KernelError as error:
+        error.args = ("; ".join([str(error), *(_by_hand(key, refused) for key, refused in kernel.stuck.items())]),)
+        raise
+
+
+def _by_hand(key: str, refused: KernelError) -> str:
+    """How somebody gets out of a value that could not be put back."""
+    return "%s could not be put back to %r (%s): set it with sysctl -w '%s=%s', or restart the host" % (
+        *(key, refused.value, refused.reason),
+        *(key, refused.value),
+    )
 
 
 def undo(kernel: Kernel) -> files.Undo:
     """How a change of values is taken back."""
 
-    def values(data: Any) -> None:
-        try:
-            kernel.restore(data)
-        except KernelError as error:
-            raise files.FileError(str(error)) from error
-
-    return {"values": values}
+    return {"values": kernel.restore}
 
 
 # -- what is said ---------------------------------------------------------------------------------------------------------------
@@ -477,9 +522,9 @@ def look(options: Options, planned: Plan, kernel: Kernel, root: str = "/") -> Li
         now = kernel.read(key)
         deciding = configured(key, assignments)
         evidence: Dict[str, Any] = {"drop_in": path, "live": now, "wanted": setting.value}
-        if now != setting.value:
+        if not same(now, setting.value):
             status, text = "warning", message("sysctl.drift", key=key, live=now, wanted=setting.value)
-        elif deciding and deciding.file != path and deciding.value != setting.value:
+        elif deciding and deciding.file != path and not same(deciding.value, setting.value):
             place = "%s:%d" % (deciding.file, deciding.line)
             status, text = "warning", message("sysctl.overridden", key=key, value=deciding.value, wanted=setting.value, place=place)
             evidence["overridden_by"] = place
@@ -548,7 +593,11 @@ def tune(args: Mapping[str, Any], check_mode: bool, root: str = "/") -> Dict[str
     options = parse_options(args)
     kernel = Kernel(root)
     result = {**held.new_result(), "file": paths(options, root)[0], "live": {}}
-    if held.earlier_change(result, options.common, "sysctl", root, undo(kernel), check_mode, options.remedy):
+    ended = held.earlier_change(result, options.common, "sysctl", root, undo(kernel), check_mode, options.remedy)
+    for key, refused in kernel.stuck.items():
+        text = message("sysctl.stuck", key=key, value=refused.value, reason=refused.reason, live=kernel.read(key))
+        result["findings"].append(_found(options, "sysctl.stuck.%s" % key, "critical", text, None, {"live": kernel.read(key)}))
+    if ended:
         return result
     planned = plan(options, kernel, root)
     if planned.missing and options.refuse_missing:

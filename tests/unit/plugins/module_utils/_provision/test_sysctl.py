@@ -348,3 +348,97 @@ def test_what_is_written_into_a_drop_in_is_read_from_it(values):
     settings = {key: sysctl.Setting(key, str(value), "a reason") for key, value in values.items()}
     state = files.FileState("x", "file", sysctl.drop_in(settings))
     assert sysctl._present(state) == settings
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("9000-9100,8080", "8080,9000-9100"),
+        ("8080,8081,8082", "8080-8082"),
+        ("1-5,3-9", "1-9"),
+        ("0x3", "3"),
+        ("010", "8"),
+        ("4096 0x20000 6291456", "4096 131072 6291456"),
+        ("-1", "-1"),
+    ],
+)
+def test_values_that_mean_the_same_are_the_same(one, other):
+    assert sysctl.same(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("8080", "8080,8081"), ("1-5", "1-6"), ("", "8080"), (None, ""), ("1 2", "1"), ("a", "b"), ("0x3", "30")]
+)
+def test_values_that_mean_something_else_are_not(one, other):
+    assert not sysctl.same(one, other)
+
+
+class LikeTheKernel(sysctl.Kernel):
+    """Port lists are sorted and joined; an empty write reaches nobody; ``refused`` holds values that are refused."""
+
+    refused: tuple[str, ...] = ()
+
+    def write(self, key, value):
+        if value in self.refused:
+            raise sysctl.KernelError(key, value, "Invalid argument")
+        super().write(key, value)
+        path = Path(self.folder) / sysctl.key_path(key)
+        ranges = sysctl._ranges(value)
+        if ranges:
+            path.write_text(",".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges) + "\n")
+
+
+PORTS = "net.ipv4.ip_local_reserved_ports"
+
+
+def test_a_list_of_ports_is_set_kept_and_put_back_to_nothing(root, monkeypatch):
+    monkeypatch.setattr(sysctl, "Kernel", LikeTheKernel)
+    path = root / "proc/sys/net/ipv4/ip_local_reserved_ports"
+    path.write_text("\n")
+    values = {PORTS: "9000-9100,8080"}
+    assert tune(root, values=values)["changed"]
+    assert path.read_text() == "8080,9000-9100\n"
+    again = tune(root, values=values)
+    assert not again["changed"]
+    assert told(again) == {}
+    assert tune(root, state="absent")["changed"]
+    assert path.read_text() == "\n"
+
+
+def test_a_value_that_cannot_be_put_back_blocks_no_other_key(root, monkeypatch):
+    monkeypatch.setattr(sysctl, "Kernel", LikeTheKernel)
+    monkeypatch.setattr(LikeTheKernel, "refused", ("60", "bad"))
+    with pytest.raises(
+        sysctl.KernelError, match=r"vm.swappiness could not be put back to '60' \(Invalid argument\): set it with sysctl -w"
+    ):
+        tune(root, values={"vm.swappiness": "10", "net.core.somaxconn": "bad"})
+    assert set(etc(root)) == {"etc/sysctl.d"}
+    after = tune(root, values={"net.ipv4.tcp_fin_timeout": "30"})
+    assert after["changed"]
+    assert live(root)["net/ipv4/tcp_fin_timeout"] == "30"
+
+
+def test_a_killed_change_whose_value_cannot_be_put_back_is_reported_and_over(root, monkeypatch):
+    monkeypatch.setattr(sysctl, "Kernel", LikeTheKernel)
+    tune(root, values={"vm.swappiness": "10"}, hold=True)
+    monkeypatch.setattr(LikeTheKernel, "refused", ("60",))
+    first = tune(root, values={"net.ipv4.tcp_fin_timeout": "30"})
+    assert told(first)["sysctl.stuck.vm.swappiness"] == "sysctl.stuck"
+    assert "sysctl.stuck.vm.swappiness" not in told(tune(root, values={"net.ipv4.tcp_fin_timeout": "30"}))
+
+
+REAL = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
+
+
+@pytest.mark.skipif(not os.access(REAL, os.W_OK), reason="the kernel's own list of ports can be written by root only")
+def test_the_kernels_own_list_of_ports_is_set_and_put_back(tmp_path):
+    before = REAL.read_text()
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/sys").symlink_to("/proc/sys")
+    try:
+        assert tune(tmp_path, values={PORTS: "61100-61110,61090"})["changed"]
+        assert not tune(tmp_path, values={PORTS: "61100-61110,61090"})["changed"]
+        tune(tmp_path, state="absent")
+        assert REAL.read_text() == before
+    finally:
+        REAL.write_text(before if before.strip() else "\n")
