@@ -190,6 +190,14 @@ options:
           run_as:
             description: User of the host that the engine's programs run as, such as V(postgres).
             type: str
+          drill_server:
+            description:
+              - For PostgreSQL and MySQL, where a trial restore loads the dump. V(own), the default, makes a server in the scratch folder
+                that runs as an unprivileged user; it needs the server's programs on the host.
+              - V(live) uses a database of its own on the backup's server and refuses a role with all rights, for loading a dump runs its
+                author's code. V(live_as_superuser) allows that.
+            type: str
+            choices: [own, live, live_as_superuser]
           unit:
             description: Systemd unit of the server, for engines that are restored with the server down.
             type: str

@@ -39,6 +39,7 @@ _ARTIFACT: Dict[str, Any] = {
     "cert_file": {"type": "path"},
     "key_file": {"type": "path"},
     "run_as": {"type": "str"},
+    "drill_server": {"type": "str", "choices": ["own", "live", "live_as_superuser"]},
     "unit": {"type": "str"},
     "repository": {"type": "str"},
     "repository_path": {"type": "path"},

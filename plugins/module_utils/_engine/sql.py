@@ -27,6 +27,12 @@ _SPACE = 1.3
 _SPACE_LEAST = 64 << 20
 
 
+#: Where a drill restores: into a server of its own; into the backup's own server, as a role without all rights; or there as
+#: whoever it is. To load a dump runs its author's code with the rights of the role that loads it.
+OWN, LIVE, LIVE_AS_SUPERUSER = DRILL_SERVERS = ("own", "live", "live_as_superuser")
+#: Runs the servers of drills where root makes them: it owns nothing on a host.
+NOBODY = "nobody"
+
 # Keys of an artifact
 
 
@@ -55,6 +61,7 @@ READERS: Mapping[str, read.Reader] = {
     "key_file": read.absolute,
     "run_as": read.user,
     "timeout": read.duration,
+    "drill_server": read.choice(*DRILL_SERVERS),
 }
 
 
@@ -73,6 +80,21 @@ def parse(item: Mapping[str, Any], path: str) -> Dict[str, Any]:
     if found.get("ca_file") and str(found.get("host") or "/").startswith("/"):
         raise OptionError(path + ".ca_file", "goes with a host only: a socket has no certificate")
     return found
+
+
+def drills_apart(spec: Optional[Mapping[str, Any]]) -> bool:
+    """Whether a drill makes a server of its own."""
+    return spec is None or spec.get("drill_server", OWN) == OWN
+
+
+def refuse_all_rights(spec: Mapping[str, Any], role: str, has_all: bool) -> None:
+    """Raises EngineError where a drill would load a dump into a live server as one who may do everything."""
+    if has_all and spec.get("drill_server") != LIVE_AS_SUPERUSER:
+        raise EngineError(
+            "failed",
+            "%s has all rights on the server, and loading a dump runs its author's code with them: drill in a server of its own "
+            "(drill_server: own), as another user, or say drill_server: live_as_superuser" % role,
+        )
 
 
 # Programs that talk to a server

@@ -84,6 +84,7 @@ class Client(engine_sql.Client):
     def __init__(self, spec: Mapping[str, Any], work: Work) -> None:
         super().__init__(spec, work)
         self._programs: Dict[str, Tuple[str, str]] = {}
+        self._helps: Dict[str, str] = {}
 
     @property
     def local(self) -> bool:
@@ -129,15 +130,28 @@ class Client(engine_sql.Client):
         return command(*argv, *words, env=env, user=self.spec.get("run_as"))
 
     def client(self, *words: str) -> Command:
-        """The client for a script on its standard input; it ends at the first error."""
+        """The client for a script on its standard input; it ends at the first error.
+
+        It carries out no commands of its own but the one that sets the delimiter: what it reads may be somebody else's dump.
+        """
         return self.command(
             ("mariadb", "mysql"),
             "--batch",
+            "--binary-mode",
+            *self._sandbox(),
             "--skip-column-names",
             "--max-allowed-packet=1G",
             "--connect-timeout=%d" % max(1, int(self.timeout)),
             *words,
         )
+
+    def _sandbox(self) -> Sequence[str]:
+        """The option that keeps the client from files and programs, where it knows one (MariaDB from 10.5.25, 10.11.8, 11.4 on)."""
+        name = self.program("mariadb", "mysql")[0]
+        if name not in self._helps:
+            told = run(command(name, "--help", user=self.spec.get("run_as")), self.work.place, timeout=self.timeout)
+            self._helps[name] = told.decode("utf-8", "replace")
+        return ("--sandbox",) if re.search(r"^\s+--sandbox\b", self._helps[name], re.MULTILINE) else ()
 
     def run(self, sql: str, database: Optional[str] = None, hurried: bool = True) -> str:
         """Run a script and return what it prints."""

@@ -24,11 +24,20 @@ _NAME = rb"`((?:[^`]|``)+)`"
 _INSERT = re.compile(rb"INSERT (?:IGNORE )?INTO " + _NAME + rb"(?: \((?:`(?:[^`]|``)+`(?:, ?)?)+\))? VALUES\s*")
 _TOKEN = re.compile(
     rb"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|"
-    rb"/\*(?!M?!).*?\*/|--[ \t][^\n]*\n|--\n|#[^\n]*\n|;|[^'\"`;/#-]+|[/#-]|(?P<open>['\"`])",
+    rb"/\*(?!M?!).*?\*/|--[ \t][^\n]*\n|--\n|(?P<doubt>--[\x00-\x08\x0b-\x1f\x7f])|#[^\n]*\n|;|[^'\"`;/#-]+|[/#-]|(?P<open>['\"`])",
     re.DOTALL,
 )
 #: What a token begins with in which a backslash is none to the client: a text, a name, a comment.
 _QUOTED = (b"'", b'"', b"`", b"-", b"#", b"/")
+#: What rows hold outside of texts, besides digits: NULL, numbers in hexadecimal or with an exponent, what says how a text is written.
+_BARE = re.compile(rb"(?:NULL|_binary|[xX][0-9A-Fa-f]*|[eEbB])*\Z")
+_DIGITS = b"0123456789.,()+- \n'"
+#: What would be a comment or a call.
+_ACTIVE = re.compile(rb"--|[A-Za-z_]\s*\(")
+#: The end of a block that means something only with what follows, and its longest.
+_UNFINISHED, _WORD = re.compile(rb"[A-Za-z_\s-]*\Z"), 64
+#: Stands for an escaped letter: harmless in a text, refused outside of one.
+_ESCAPED = b"\x01"
 _WRAPPED = re.compile(rb"/\*M?!\d* ?|\*/")
 _DELIMITER = re.compile(rb"DELIMITER (;+)\n")
 _BODY = re.compile(
@@ -91,6 +100,7 @@ class DumpReader:
         self._text = False
         self._escape = b""
         self._tail = b""
+        self._word = b""
         self._length = 0
         self._delimiter = b";"
 
@@ -156,6 +166,7 @@ class DumpReader:
         if end < 0:
             pieces.append(Piece("rows", table, values))
             return None if stop == at else stop
+        self._check_rows(b"", True)
         if self._text or self._escape:
             raise EngineError("damaged", "a text among the rows of %s has no end" % table)
         pieces.append(Piece("rows", table, values + b";\n"))
@@ -171,13 +182,25 @@ class DumpReader:
         bare = values.rstrip(b"\\")
         if (len(values) - len(bare)) % 2:
             values, self._escape = values[:-1], b"\\"
-        parts = values.replace(b"\\\\", b"").replace(b"\\'", b"").split(b"'")
-        outside = b"'".join(parts[1 if self._text else 0 :: 2]).replace(b"\n", b"")
+        parts = values.replace(b"\\\\", _ESCAPED).replace(b"\\'", _ESCAPED).split(b"'")
+        outside = b"'".join(parts[1 if self._text else 0 :: 2])
+        self._check_rows(outside, (len(parts) % 2 == 0) ^ self._text)
+        outside = outside.replace(b"\n", b"")
         if not self._text:
             outside = self._tail + outside
         self._text ^= len(parts) % 2 == 0
         self._tail = b"" if self._text else outside[-2:]
         self.rows[self._table or ""] += outside.count(b"),(")
+
+    def _check_rows(self, outside: bytes, open_text: bool) -> None:
+        """Refuse rows with anything but plain values: a statement, a call, or a command to the client among them would be run."""
+        told = self._word + outside
+        self._word = b""
+        if not open_text:  # a word may go on in the next block
+            cut = len(told) - len(told[-_WORD:]) + _UNFINISHED.search(told[-_WORD:]).start()  # type: ignore[union-attr]
+            told, self._word = told[:cut], told[cut:]
+        if _ACTIVE.search(told) or not _BARE.match(told.translate(None, _DIGITS)):
+            self._odd(b"among the rows of %s: %s" % ((self._table or "").encode("utf-8", "replace"), told[:80]))
 
     def _other(self, data: bytes, at: int, pieces: List[Piece]) -> Optional[int]:
         """A comment, a statement, or the beginning of rows."""
@@ -194,7 +217,7 @@ class DumpReader:
             self._table = unquoted(header.group(1))
             self._left.setdefault(self._table, SAMPLE)
             self.rows[self._table] = self.rows.get(self._table, 0) + 1
-            self._text, self._escape, self._tail, self._length = False, b"", b"", header.end() - at
+            self._text, self._escape, self._tail, self._word, self._length = False, b"", b"", b"", header.end() - at
             pieces.append(Piece("rows", self._table, header.group()))
             return header.end()
         if line < 0:
@@ -220,8 +243,8 @@ class DumpReader:
             return None
         text = data[at : found.start()]
         for token in _TOKEN.finditer(text):
-            if b"\\" in token.group() and token.group()[:1] not in _QUOTED:
-                self._odd(token.group().strip())  # a command to the client
+            if token.group("doubt") or (b"\\" in token.group() and token.group()[:1] not in _QUOTED):
+                self._odd(token.group().strip())  # a comment to some alone, or a command to the client
         bare = _WRAPPED.sub(b"", text).strip()
         what = _BODY.match(bare)
         kind = what.group(2).upper() if what else b""
@@ -244,8 +267,8 @@ class DumpReader:
                 return None
             if token.group() == b";":
                 break
-            if b"\\" in token.group() and token.group()[:1] not in _QUOTED:
-                self._odd(token.group().strip())  # a command to the client
+            if token.group("doubt") or (b"\\" in token.group() and token.group()[:1] not in _QUOTED):
+                self._odd(token.group().strip())  # a comment to some alone, or a command to the client
         else:
             return None
         end = token.end()

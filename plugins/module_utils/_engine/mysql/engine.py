@@ -27,7 +27,7 @@ from .dump_reader import SAMPLE, DumpReader
 from .load import DUMPERS, base_tables, count, load, tables_dump, versioned_tables
 from .restore_database import DatabaseRestorer
 from .restore_tables import TablesRestorer
-from .scratch import DRILL, scratch_schema, scratch_server
+from .scratch import DRILL, rights, scratch_schema, scratch_server
 
 CONTENTS = ("whole", "schema", "tables")
 _SAMPLED_TABLES = 20
@@ -139,11 +139,14 @@ class MysqlEngine(Engine):
             engine_sql.same(artifact.counts, reader.counts)
 
     def drill(self, spec: Optional[Mapping[str, Any]], artifact: Artifact, stored: Stored, work: Work) -> Drilled:
-        """A schema of its own on the backup's server, or on one made for the drill; events are made, but never run."""
-        if spec is None:
+        """A server of its own; where the options say so, a schema of its own on the backup's server. Events are made, but never run."""
+        if spec is None or engine_sql.drills_apart(spec):
             with scratch_server(artifact, work) as client:
                 return _drill(client, artifact, stored, work)
-        return _drill(Client(spec, work), artifact, stored, work)
+        client = Client(spec, work)
+        role, has_all = rights(client)
+        engine_sql.refuse_all_rights(spec, role, has_all)
+        return _drill(client, artifact, stored, work)
 
     @contextlib.contextmanager
     def restorer(self, spec: Mapping[str, Any], artifact: Artifact, stored: Stored, request: Request, work: Work) -> Iterator[Restorer]:

@@ -156,15 +156,14 @@ def send(
     reader = DumpReader()
     session.send(b"USE %s;\n" % quote(schema).encode("utf-8", "surrogateescape"))
     for block in blocks:
-        for piece in reader.feed(block):
-            if piece.kind == "other":
-                raise EngineError("unsafe", "holds what no dump of one database has: %s" % (reader.strange or ["?"])[0])
+        pieces = reader.feed(block)
+        if reader.strange:  # before anything of this block is sent
+            raise EngineError("unsafe", "holds what no dump of one database has: %s" % reader.strange[0])
+        for piece in pieces:
             if piece.kind == "rows" and piece.name in reader.tables_elsewhere:
                 raise EngineError("unsafe", "%s keeps its rows in another place, to which a restore would write" % piece.name)
             if piece.kind != "comment" and kinds(piece):
                 session.send(_here(piece, source, schema, asleep))
-        if reader.strange:
-            raise EngineError("unsafe", "holds what no dump of one database has: %s" % reader.strange[0])
     reader.finish()
     session.answer()
     return reader

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Iterator, Mapping, Optional
+from typing import Iterator, Mapping, Optional, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, command
 
 from ..artifact import Artifact
 from ..base import EngineError, Work
-from ..sql import enough_space
+from ..sql import NOBODY, enough_space
 from .client import Client, literal, quote
 from .load import data_folder, preflight
 
@@ -34,6 +34,14 @@ def create_schema(client: Client, name: str, like: Mapping[str, object]) -> None
 def drop_schema(client: Client, name: str) -> None:
     """Remove a schema of ours."""
     client.run("SET SESSION foreign_key_checks = 0; DROP DATABASE IF EXISTS %s;" % quote(name), hurried=False)
+
+
+def rights(client: Client) -> Tuple[str, bool]:
+    """The account that we are on a server, and whether it may do everything: SUPER or FILE reaches beyond the database."""
+    role = client.rows("SELECT CURRENT_USER()")[0][0]
+    query = "SELECT COUNT(*) FROM information_schema.user_privileges WHERE privilege_type IN ('SUPER', 'FILE') AND grantee = %s"
+    user, _at, host = role.rpartition("@")
+    return role, client.rows(query % literal("'%s'@'%s'" % (user, host)))[0][0] != "0"
 
 
 @contextlib.contextmanager
@@ -87,8 +95,8 @@ def scratch_server(artifact: Artifact, work: Work) -> Iterator[Client]:
         sockets = mine
         if len(os.path.join(mine, "socket").encode()) > 100:
             sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="opsrunner-"))
-        if os.geteuid() == 0:  # the server refuses to run as root
-            user = "mysql" if "mysql" in {entry.pw_name for entry in pwd.getpwall()} else "nobody"
+        if os.geteuid() == 0:  # the server refuses to run as root, and its data's owner is not to be trusted with more than nobody has
+            user = NOBODY
             entry = pwd.getpwnam(user)
             os.chmod(work.scratch, 0o711)  # noqa: S103 - only to be passed through
             for folder in sorted({mine, sockets}):

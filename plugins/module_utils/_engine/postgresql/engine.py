@@ -30,7 +30,7 @@ from .client import Client, Session, literal, qualified, quote, shown, split_nam
 from .globals import GlobalsRestorer, count_globals, globals_dump, load_globals, read_globals
 from .restore_database import DatabaseRestorer
 from .restore_tables import TablesRestorer, expand
-from .scratch import load, scratch_database, scratch_server, take
+from .scratch import load, rights, scratch_database, scratch_server, take
 
 CONTENTS = ("whole", "schema", "tables", "globals")
 _LOCKED_AT_ONCE = 500
@@ -85,15 +85,18 @@ class PostgresqlEngine(Engine):
         check_content(artifact, stored, work)
 
     def drill(self, spec: Optional[Mapping[str, Any]], artifact: Artifact, stored: Stored, work: Work) -> Drilled:
-        """A database of its own on the backup's server; without that, or for globals, a server of its own."""
+        """A server of its own; where the options say so, a database of its own on the backup's server."""
         if artifact.source.get("content") == "globals":
             with scratch_server(artifact, work) as client:
                 load_globals(client, artifact, stored, work)
                 return Drilled(count_globals(client))
-        if spec is None:
+        if spec is None or engine_sql.drills_apart(spec):
             with scratch_server(artifact, work) as client:
                 return self._drill(client, artifact, stored, work, own=True)
-        return self._drill(Client(spec, work), artifact, stored, work, own=False)
+        client = Client(spec, work)
+        role, has_all = rights(client)
+        engine_sql.refuse_all_rights(spec, role, has_all)
+        return self._drill(client, artifact, stored, work, own=False)
 
     def _drill(self, client: Client, artifact: Artifact, stored: Stored, work: Work, own: bool) -> Drilled:
         with scratch_database(client, artifact, stored, work, own) as name:

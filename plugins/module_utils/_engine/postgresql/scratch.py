@@ -19,7 +19,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place i
 
 from ..artifact import Artifact
 from ..base import EngineError, Stored, Work
-from ..sql import compression, enough_space
+from ..sql import NOBODY, compression, enough_space
 from . import facts
 from .artifact import head, listing
 from .client import Client, Session, literal, quote
@@ -221,6 +221,13 @@ def scratch_database(client: Client, artifact: Artifact, stored: Stored, work: W
             drop(client, maintenance, name)
 
 
+def rights(client: Client) -> Tuple[str, bool]:
+    """The role that we are on a server, and whether it may do everything."""
+    query = "SELECT rolname AS name, CASE WHEN rolsuper THEN 't' ELSE 'f' END AS super FROM pg_roles WHERE rolname = current_user"
+    (row,) = client.rows(client.maintenance(), query)
+    return row["name"], row["super"] == "t"
+
+
 def _programs(version: int) -> str:
     """The folder of the server programs of the oldest version that is new enough. EngineError."""
     import glob
@@ -256,9 +263,8 @@ def scratch_server(artifact: Artifact, work: Work) -> Iterator[Client]:
     user: Optional[str] = None
     base = work.scratch
     with contextlib.ExitStack() as stack:
-        if os.geteuid() == 0:  # the server refuses to run as root
-            names = {entry.pw_name for entry in pwd.getpwall()}
-            user = "postgres" if "postgres" in names else "nobody"
+        if os.geteuid() == 0:  # the server refuses to run as root, and its data's owner is not to be trusted with more than nobody has
+            user = NOBODY
             entry = pwd.getpwnam(user)
             os.chmod(base, 0o711)  # noqa: S103 - only to be passed through
             mine = os.path.join(base, "server")

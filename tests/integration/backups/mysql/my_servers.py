@@ -73,7 +73,7 @@ class Server:
                     *self._prefix(), self.program, "--no-defaults", f"--datadir={self.data}", f"--socket={self.socket}", f"--port={self.port}",
                     "--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--max-allowed-packet=128M",
                     "--innodb-doublewrite=0", "--skip-log-bin", "--event-scheduler=ON", "--character-set-server=utf8mb4", "--innodb-log-file-size=200M",
-                    f"--pid-file={self.folder}/pid", *words,
+                    f"--pid-file={self.folder}/pid", f"--tmpdir={self.data}", *words,
                 ],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd="/",
             )  # fmt: skip
@@ -98,7 +98,7 @@ class Server:
 
     def spec(self, database: str, **more: Any) -> dict[str, Any]:
         """The engine's keys for a database of this server."""
-        given = {"database": database, "socket": self.socket, "user": "root", **more}
+        given = {"database": database, "socket": self.socket, "user": "root", "drill_server": "live_as_superuser", **more}
         return MysqlEngine().parse({key: value for key, value in given.items() if value is not None}, "artifacts[0]")
 
     def _client(self, script: str, database: str | None = None) -> subprocess.CompletedProcess[bytes]:

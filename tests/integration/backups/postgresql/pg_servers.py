@@ -79,7 +79,14 @@ class Server:
 
     def spec(self, database: str, **more: Any) -> dict[str, Any]:
         """The engine's keys for a database of this server."""
-        given = {"database": database, "host": self.folder, "port": self.port, "user": "postgres", **more}
+        given = {
+            "database": database,
+            "host": self.folder,
+            "port": self.port,
+            "user": "postgres",
+            "drill_server": "live_as_superuser",
+            **more,
+        }
         return PostgresqlEngine().parse({key: value for key, value in given.items() if value is not None}, "artifacts[0]")
 
     def sql(self, database: str, script: str, check: bool = True) -> str:
