@@ -223,7 +223,7 @@ class ConfigEngine(FilesEngine):
 def tar_version(work: Work) -> str:
     """Version of tar. EngineError when it is not GNU tar, which alone keeps all that is to be kept."""
     try:
-        said = backup_stream.run(Command(("tar", "--version")), work.place, timeout=30).decode("utf-8", "replace").split("\n")[0]
+        said = backup_stream.run(Command(("tar", "--version")), work.place, timeout=30).decode("utf-8", "replace").split("\n", 1)[0]
     except backup_stream.StreamError as error:
         raise from_program(error, "failed") from None
     if "GNU tar" not in said:

@@ -47,10 +47,10 @@ class FilesRestorer(Restorer):
     ``.opsrunner-aside-<ident>``; both are inside a path that is a mount point, or has entries that are excluded: those stay as they
     are, for no backup has them. What is excluded deeper is set aside with the folder that holds it."""
 
-    def __init__(self, artifact: Artifact, stored: Stored, request: Request, work: Work, spec: Mapping[str, Any] = {}) -> None:
+    def __init__(self, artifact: Artifact, stored: Stored, request: Request, work: Work, spec: Optional[Mapping[str, Any]] = None) -> None:
         self._artifact, self._stored, self._request, self._work = artifact, stored, request, work
-        self._exclude: Sequence[str] = spec.get("exclude") or ()
-        self._permitted: Sequence[str] = spec.get("special") or ()
+        self._exclude: Sequence[str] = (spec or {}).get("exclude") or ()
+        self._permitted: Sequence[str] = (spec or {}).get("special") or ()
         self._ident = own_ident(request.ident, artifact)
         self._target = None if request.target is None else "/" + request.target.strip("/")
         if request.target is not None and (not request.target.startswith("/") or ".." in request.target.split("/")):
