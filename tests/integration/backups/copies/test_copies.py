@@ -283,7 +283,7 @@ def test_a_kill_in_the_middle_of_rsync_leaves_no_whole_looking_set_and_goes_on(f
     given = json.dumps([{"name": "shop", "root": str(root), "io_class": "none", "copies": [options]}])
     process = subprocess.Popen([sys.executable, "-c", SENDING, given], start_new_session=True)
     partial = Path(options["path"]) / (names(root)[0] + ".partial")
-    for _try in range(400):
+    for _try in range(3000):
         if partial.is_dir() and sum(path.stat().st_size for path in partial.iterdir()) > 6_000_000:
             break
         time.sleep(0.02)
