@@ -16,12 +16,12 @@ import re
 import stat
 import time
 from fnmatch import fnmatchcase
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core import readers as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import Finding, finding, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
-from ansible_collections.opsrunner.runbook.plugins.module_utils._files.folders import mount_points, open_below, open_folder
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files.folders import FOLDER_FLAGS, mount_points, open_below, open_folder
 from ansible_collections.opsrunner.runbook.plugins.module_utils._host.open_files import Open, open_files
 
 #: Name of the step that deletes; nothing is deleted unless it is confirmed.
@@ -174,44 +174,74 @@ def _glob(pattern: str) -> re.Pattern[str]:
 # -- looking ----------------------------------------------------------------------------------------------------------------
 
 
-def walk(rule: Rule, root: int, mounts: Set[str], now: float) -> Seen:
-    """Find what may go below the open folder ``root``; ``mounts``: mount points of this host."""
+#: Folders within each other that are entered, and seconds that one rule may look around. Whoever can make a folder below the root
+#: could keep the run busy for hours otherwise.
+DEPTH_LIMIT, TIME_LIMIT = 256, 900.0
+
+
+def walk(rule: Rule, root: int, mounts: Set[str], now: float, clock: Callable[[], float] = time.monotonic) -> Seen:
+    """Find what may go below the open folder ``root``; ``mounts``: mount points of this host.
+
+    Each folder is opened once, from the one that holds it. What is too deep, or not reached in time, is named among the errors.
+    """
     seen = Seen([], [], [], [], [])
     device = os.fstat(root).st_dev
-    todo = [("", 1)]
-    while todo:
-        folder, depth = todo.pop()
-        try:
-            handle = open_below(root, folder)
-        except OSError as error:
-            seen.errors.append("%s: %s" % (_join(rule.root, folder), error.strerror))
-            continue
-        try:
-            for name in sorted(os.listdir(handle)):
-                path = "%s/%s" % (folder, name) if folder else name
-                try:
-                    found = os.stat(name, dir_fd=handle, follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                is_folder = stat.S_ISDIR(found.st_mode)
-                if matches(path, rule.protect):
-                    seen.protected.append(path)
-                elif is_folder:
-                    if (found.st_dev != device or _join(rule.root, path) in mounts) and not rule.cross_mounts:
-                        seen.mounts.append(path)
-                    elif rule.max_depth is None or depth < rule.max_depth:
-                        todo.append((path, depth + 1))
-                elif stat.S_ISREG(found.st_mode) and _may_go(rule, path, found):
-                    seen.files.append(_file(path, found))
-        except OSError as error:
-            seen.errors.append("%s: %s" % (_join(rule.root, folder), error.strerror))
-        finally:
+    until = clock() + TIME_LIMIT
+    #: The way down to the folder at hand: its handle, its path, its subfolders that are left.
+    way = [(os.dup(root), "", _look_into(rule, root, "", device, mounts, seen))]
+    try:
+        while way:
+            handle, folder, left = way[-1]
+            if not left:
+                os.close(way.pop()[0])
+                continue
+            name = left.pop()
+            path = "%s/%s" % (folder, name) if folder else name
+            if len(way) >= (rule.max_depth or DEPTH_LIMIT):
+                if rule.max_depth is None:
+                    seen.errors.append("%s: deeper than %d folders" % (_join(rule.root, path)[-200:], DEPTH_LIMIT))
+                continue
+            if clock() > until:
+                seen.errors.append("%s: not everything was read within %g s" % (rule.root, TIME_LIMIT))
+                break
+            try:
+                inner = os.open(name, FOLDER_FLAGS, dir_fd=handle)
+            except OSError as error:
+                seen.errors.append("%s: %s" % (_join(rule.root, path), error.strerror))
+                continue
+            way.append((inner, path, _look_into(rule, inner, path, device, mounts, seen)))
+    finally:
+        for handle, _path, _left in way:
             os.close(handle)
     seen.files.sort(key=lambda file: (-file.mtime_ns, file.path))
     seen.newest.extend(file.path for file in seen.files[: rule.keep])
     oldest = (now - rule.min_age) * 1e9
     seen.files[:] = [file for file in seen.files[rule.keep :] if file.mtime_ns <= oldest]
     return seen
+
+
+def _look_into(rule: Rule, handle: int, folder: str, device: int, mounts: Set[str], seen: Seen) -> List[str]:
+    """Note what is in an open folder; returns the names of its subfolders that are to be entered."""
+    inner = []
+    try:
+        for name in sorted(os.listdir(handle)):
+            path = "%s/%s" % (folder, name) if folder else name
+            try:
+                found = os.stat(name, dir_fd=handle, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if matches(path, rule.protect):
+                seen.protected.append(path)
+            elif stat.S_ISDIR(found.st_mode):
+                if (found.st_dev != device or _join(rule.root, path) in mounts) and not rule.cross_mounts:
+                    seen.mounts.append(path)
+                else:
+                    inner.append(name)
+            elif stat.S_ISREG(found.st_mode) and _may_go(rule, path, found):
+                seen.files.append(_file(path, found))
+    except OSError as error:
+        seen.errors.append("%s: %s" % (_join(rule.root, folder), error.strerror))
+    return inner[::-1]
 
 
 def _may_go(rule: Rule, path: str, found: os.stat_result) -> bool:

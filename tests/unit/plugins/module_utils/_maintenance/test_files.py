@@ -256,3 +256,40 @@ def test_names_are_unique_and_only_names_rules():
         cleanup.parse({"rules": [RULE, RULE]})
     with pytest.raises(OptionError, match=r"only\[0\]: unknown rule 'q'"):
         cleanup.parse({"rules": [RULE], "only": ["q"]})
+
+
+def test_each_folder_is_opened_once_and_what_is_too_deep_is_named(root, monkeypatch):
+    root("top.log", 8)
+    folder = os.open(root.path, os.O_RDONLY)
+    for level in range(4000):
+        os.mkdir("d", dir_fd=folder)
+        inner = os.open("d", os.O_RDONLY, dir_fd=folder)
+        if level in (100, 1000):
+            os.close(os.open("old.log", os.O_WRONLY | os.O_CREAT, dir_fd=inner))
+            os.utime("old.log", (0, 0), dir_fd=inner)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    opened = []
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda path, *rest, **more: opened.append(path) or real(path, *rest, **more))
+    result = run(root, check_mode=True)
+    assert opened.count("d") == cleanup.DEPTH_LIMIT - 1
+    assert [path.rsplit("/", 1)[1] for path, _won in result.files] == ["top.log", "old.log"] or len(result.files) == 2
+    assert result.finding["status"] == "warning"
+    assert any("deeper than 256 folders" in text for text in result.finding["evidence"]["cleanup_failures"])
+
+
+def test_a_rule_ends_when_its_time_is_over_and_says_so(root, monkeypatch):
+    for name in "abcdef":
+        root(name + "/old.log", 8)
+    monkeypatch.setattr(cleanup, "TIME_LIMIT", 2.5)
+    ticks = iter(range(100))
+    (rule,) = cleanup.parse({"rules": [{"name": "old", "root": str(root.path), "patterns": ["*.log"], "min_age": "7d"}]}).rules
+    handle = os.open(root.path, os.O_RDONLY)
+    try:
+        seen = cleanup.walk(rule, handle, set(), time.time(), lambda: float(next(ticks)))
+    finally:
+        os.close(handle)
+    assert len(seen.files) == 2
+    assert seen.errors == [f"{root.path}: not everything was read within 2.5 s"]
