@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from typing import Set
 
 #: How a folder is opened so that a link in its place is refused.
@@ -31,6 +33,43 @@ def open_below(handle: int, path: str, close: bool = False) -> int:
         return current
     except OSError:
         os.close(current)
+        raise
+
+
+def open_trusted(path: str) -> int:
+    """A handle of an absolute folder to which only links lead that the system's owner has made.
+
+    Root works in folders of other users, who can put a link in the place of a folder at any moment. A link is followed only where
+    its owner and the owner of the folder that holds it are root or this process's own user, and nobody else can write there (a folder
+    with the sticky bit keeps others from replacing it). Raises OSError: ELOOP for any other link.
+    """
+    own = {0, os.geteuid()}
+    left = [part for part in os.path.abspath(path).split("/") if part][::-1]
+    handle = os.open("/", FOLDER_FLAGS)
+    links = 0
+    try:
+        while left:
+            part = left.pop()
+            try:
+                step = os.open(part, FOLDER_FLAGS, dir_fd=handle)
+            except OSError as error:
+                if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                    raise
+                found, holder = os.stat(part, dir_fd=handle, follow_symlinks=False), os.fstat(handle)
+                if not stat.S_ISLNK(found.st_mode):
+                    raise
+                links += 1
+                shared = holder.st_mode & 0o022 and not holder.st_mode & stat.S_ISVTX
+                if links > 40 or found.st_uid not in own or holder.st_uid not in own or shared:
+                    raise OSError(errno.ELOOP, "a link that another user may have made leads there", path) from None
+                target = os.readlink(part, dir_fd=handle)
+                left += [inner for inner in target.split("/") if inner and inner != "."][::-1]
+                step = os.open("/" if target.startswith("/") else ".", FOLDER_FLAGS, dir_fd=handle)
+            os.close(handle)
+            handle = step
+        return handle
+    except OSError:
+        os.close(handle)
         raise
 
 

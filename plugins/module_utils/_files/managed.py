@@ -32,7 +32,9 @@ import stat
 import time
 from base64 import b64decode, b64encode
 from types import TracebackType
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Type
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type, Union
+
+from .folders import open_trusted
 
 #: Where the journals are kept on the target; its files are readable by their owner only.
 FOLDER = "/var/lib/opsrunner/transactions"
@@ -69,24 +71,47 @@ class Undone(NamedTuple):
     aside: List[str]
 
 
+@contextlib.contextmanager
+def _held(path: str) -> Iterator[str]:
+    """A way to a file that goes through its folder as it is now, whatever is done to the names above it meanwhile. Raises OSError."""
+    folder, name = os.path.split(os.path.abspath(path))
+    handle = open_trusted(folder)
+    try:
+        yield "/proc/self/fd/%d/%s" % (handle, name)
+    finally:
+        os.close(handle)
+
+
 def read(path: str) -> FileState:
     """The state of ``path``, links not followed. Raises FileError when it cannot be read."""
     try:
-        found = os.lstat(path)
+        with _held(path) as held:
+            return _read(path, held)
     except (FileNotFoundError, NotADirectoryError):
         return FileState(path, "absent")
     except OSError as error:
         raise _file_error(path, error) from error
-    owner = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime_ns)
+
+
+def _read(path: str, held: str) -> FileState:
     try:
-        if stat.S_ISLNK(found.st_mode):
-            return FileState(path, "link", os.fsencode(os.readlink(path)), *owner)
-        if not stat.S_ISREG(found.st_mode):
-            return FileState(path, "other", b"", *owner)
-        with open(path, "rb") as file:
-            return FileState(path, "file", file.read(), *owner, xattrs=_xattrs(path))
+        # What is opened is what is judged: the file may be exchanged for a link or a pipe at any moment.
+        handle = os.open(held, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
-        raise _file_error(path, error) from error
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP):
+            raise
+        found = os.lstat(held)
+        owner = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime_ns)
+        if stat.S_ISLNK(found.st_mode):
+            return FileState(path, "link", os.fsencode(os.readlink(held)), *owner)
+        return FileState(path, "other", b"", *owner)
+    found = os.fstat(handle)
+    owner = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime_ns)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        return FileState(path, "other", b"", *owner)
+    with open(handle, "rb") as file:
+        return FileState(path, "file", file.read(), *owner, xattrs=_xattrs(handle))
 
 
 def desired(
@@ -156,25 +181,31 @@ def write(state: FileState, validate: Optional[Callable[[str], None]] = None) ->
     ``validate``: called with the path of the finished temporary file before it takes the place; raises to refuse it.
     Raises FileError; then the path is as it was.
     """
-    temporary = _temporary(state.path)
+    try:
+        with _held(state.path) as held:
+            _write(state, held, validate)
+    except OSError as error:
+        raise _file_error(state.path, error) from error
+
+
+def _write(state: FileState, held: str, validate: Optional[Callable[[str], None]]) -> None:
+    temporary = _temporary(held)
     try:
         if state.kind == "absent":
-            _unlink(state.path)
+            _unlink(held)
         elif state.kind == "link":
             _unlink(temporary)
             os.symlink(os.fsdecode(state.content), temporary)
             os.chown(temporary, state.uid, state.gid, follow_symlinks=False)
             os.utime(temporary, ns=(state.mtime_ns or 0,) * 2, follow_symlinks=False)
-            os.replace(temporary, state.path)
+            os.replace(temporary, held)
         else:
             _write_temporary(temporary, state)
-            if validate:
-                validate(temporary)
-            os.replace(temporary, state.path)
+            if validate:  # by its own name: the program that looks at it is another process
+                validate(os.path.join(os.path.dirname(state.path), os.path.basename(temporary)))
+            os.replace(temporary, held)
             _label(state)
-        _sync_folder(os.path.dirname(state.path))
-    except OSError as error:
-        raise _file_error(state.path, error) from error
+        _sync_folder(os.path.dirname(held))
     finally:
         with contextlib.suppress(OSError):  # a folder that cannot be written has no temporary file of ours
             _unlink(temporary)
@@ -442,7 +473,7 @@ def _temporary(path: str) -> str:
     return os.path.join(os.path.dirname(path), ".%s.opsrunner.swp" % os.path.basename(path))
 
 
-def _xattrs(path: str) -> Tuple[Tuple[str, bytes], ...]:
+def _xattrs(path: Union[str, int]) -> Tuple[Tuple[str, bytes], ...]:
     try:
         return tuple((name, os.getxattr(path, name)) for name in sorted(os.listxattr(path)))
     except OSError:

@@ -117,6 +117,8 @@ def scratch_server(artifact: Artifact, work: Work) -> Iterator[Client]:
             "--pid-file=" + os.path.join(mine, "pid"),
             "--skip-networking",
             "--skip-log-bin",
+            "--secure-file-priv=" + mine,
+            "--local-infile=0",
         ]
         words += ["--max-allowed-packet=1G", "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--event-scheduler=OFF"]
         started = work.place.wrap(command("sh", "-c", _KEEPER, "sh", server, "--no-defaults", *words, user=user), work.limits)
