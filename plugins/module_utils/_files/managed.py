@@ -94,24 +94,45 @@ def read(path: str) -> FileState:
 
 
 def _read(path: str, held: str) -> FileState:
-    try:
-        # What is opened is what is judged: the file may be exchanged for a link or a pipe at any moment.
-        handle = os.open(held, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP):
+    for _try in range(_TRIES):
+        try:
+            # What is opened is what is judged: the file may be exchanged for a link or a pipe at any moment.
+            handle = os.open(held, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP):
+                raise
+            state = _read_other(path, held)
+            if state:
+                return state
+            continue
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(handle)
+            return FileState(path, "other", b"", *_owner(found))
+        with open(handle, "rb") as file:
+            return FileState(path, "file", file.read(), *_owner(found), xattrs=_xattrs(handle))
+    raise OSError(errno.EBUSY, "it is exchanged all the time")
+
+
+#: How often a file that was exchanged while it was looked at is looked at again.
+_TRIES = 1000
+
+
+def _read_other(path: str, held: str) -> Optional[FileState]:
+    """What cannot be opened as a file; None when it is a file by now."""
+    found = os.lstat(held)
+    if stat.S_ISLNK(found.st_mode):
+        try:
+            return FileState(path, "link", os.fsencode(os.readlink(held)), *_owner(found))
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return None
             raise
-        found = os.lstat(held)
-        owner = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime_ns)
-        if stat.S_ISLNK(found.st_mode):
-            return FileState(path, "link", os.fsencode(os.readlink(held)), *owner)
-        return FileState(path, "other", b"", *owner)
-    found = os.fstat(handle)
-    owner = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime_ns)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(handle)
-        return FileState(path, "other", b"", *owner)
-    with open(handle, "rb") as file:
-        return FileState(path, "file", file.read(), *owner, xattrs=_xattrs(handle))
+    return None if stat.S_ISREG(found.st_mode) else FileState(path, "other", b"", *_owner(found))
+
+
+def _owner(found: os.stat_result) -> Tuple[int, int, int, int]:
+    return stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime_ns
 
 
 def desired(

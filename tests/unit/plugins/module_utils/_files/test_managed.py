@@ -284,3 +284,99 @@ def test_extended_attributes_survive_a_replacement(etc):
         return
     files.write(files.desired(files.read(path), b"new"))
     assert os.getxattr(path, "user.note") == b"kept"
+
+
+# What a service's user can do to the folders that its files lie in
+
+USER = 64001
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root works in folders of others")
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder of a service's user, and one of root with what nobody else may read."""
+    for name in ("conf", "rootonly"):
+        (tmp_path / name).mkdir(mode=0o755)
+    (tmp_path / "rootonly" / "app.conf").write_text("secret")
+    (tmp_path / "rootonly" / "app.conf").chmod(0o600)
+    (tmp_path / "conf" / "app.conf").write_text("own")
+    for name in ("conf", "conf/app.conf"):
+        os.chown(tmp_path / name, USER, USER)
+    return tmp_path
+
+
+def swapped(place):
+    """The user's folder, renamed, with a link to root's in its place."""
+    (place / "conf").rename(place / "elsewhere")
+    (place / "conf").symlink_to(place / "rootonly")
+    os.chown(place / "conf", USER, USER, follow_symlinks=False)
+
+
+@AS_ROOT
+def test_a_folder_that_its_user_made_a_link_is_not_followed(place, journals):
+    path = str(place / "conf" / "app.conf")
+    before = files.read(path)
+    swapped(place)
+    for call in (
+        lambda: files.read(path),
+        lambda: files.write(files.desired(before, b"x")),
+        lambda: files.write(files.absent(before)),
+    ):
+        with pytest.raises(files.FileError, match="a link that another user may have made leads there"):
+            call()
+    assert (place / "rootonly" / "app.conf").read_text() == "secret"
+
+
+@AS_ROOT
+def test_what_is_put_back_does_not_go_where_the_user_has_pointed_meanwhile(place, journals):
+    path = str(place / "conf" / "app.conf")
+    with pytest.raises(files.FileError), files.Transaction("t", journals) as change:  # noqa: PT012  # it fails at the end of the block
+        change.put(files.desired(files.read(path), b"new"))
+        swapped(place)
+        raise files.FileError("the service is not healthy")
+    assert (place / "rootonly" / "app.conf").read_text() == "secret"
+    assert os.stat(place / "rootonly" / "app.conf").st_uid == 0
+    assert sorted(os.listdir(place / "rootonly")) == ["app.conf"]
+
+
+@AS_ROOT
+def test_links_of_the_hosts_owner_are_followed(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "run").symlink_to("../run")
+    files.write(files.desired(files.read(str(tmp_path / "var/run/x")), b"x"))
+    assert (tmp_path / "run" / "x").read_bytes() == b"x"
+
+
+@AS_ROOT
+def test_a_file_that_its_user_exchanges_for_a_link_is_never_read_through(place):
+    """The user exchanges file and link as fast as possible, in another process; 2 000 reads see the file or a link."""
+    os.symlink(place / "rootonly" / "app.conf", place / "conf" / "link")
+    os.chown(place / "conf" / "link", USER, USER, follow_symlinks=False)
+    exchange = (
+        "import ctypes, os, sys\n"
+        "os.setgid(%d); os.setuid(%d)\nc = ctypes.CDLL(None)\na, b = sys.argv[1].encode(), sys.argv[2].encode()\n"
+        "while True: c.renameat2(-100, a, -100, b, 2)\n" % (USER, USER)
+    )
+    for above in place.parents:
+        if above.name.startswith(("pytest-", "popen-")):
+            above.chmod(0o755)
+    place.chmod(0o755)
+    argv = [sys.executable, "-c", exchange, str(place / "conf" / "app.conf"), str(place / "conf" / "link")]
+    user = subprocess.Popen(argv)
+    try:
+        kinds = set()
+        for _read in range(2000):
+            state = files.read(str(place / "conf" / "app.conf"))
+            kinds.add(state.kind)
+            assert b"secret" not in state.content or state.kind == "link"
+            assert state.content in (b"own", os.fsencode(place / "rootonly" / "app.conf"))
+    finally:
+        user.kill()
+        user.wait()
+    assert "file" in kinds
+
+
+def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert files.read(str(tmp_path / "pipe")).kind == "other"
