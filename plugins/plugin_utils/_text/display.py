@@ -28,7 +28,7 @@ def clean(value: Any) -> str:
     if text.isprintable():
         return text.strip()
     text = _SPACES.sub(" ", _ESCAPES.sub("", text))
-    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", _HARMFUL.sub("", text)).strip()
+    return _SPACES.sub(" ", _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", _HARMFUL.sub("", text))).strip()
 
 
 def clean_lines(value: Any) -> list[str]:

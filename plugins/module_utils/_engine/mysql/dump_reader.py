@@ -30,7 +30,7 @@ _TOKEN = re.compile(
 #: What a token begins with in which a backslash is none to the client: a text, a name, a comment.
 _QUOTED = (b"'", b'"', b"`", b"-", b"#", b"/")
 #: What rows hold outside of texts, besides digits: NULL, numbers in hexadecimal or with an exponent, what says how a text is written.
-_BARE = re.compile(rb"(?:NULL|_binary|[xX][0-9A-Fa-f]*|[eEbB])*\Z")
+_BARE = re.compile(rb"(?:NULL|_binary|[xXA-Fa-f])*\Z")
 _DIGITS = b"0123456789.,()+- \n'"
 #: What would be a comment or a call.
 _ACTIVE = re.compile(rb"--|[A-Za-z_]\s*\(")

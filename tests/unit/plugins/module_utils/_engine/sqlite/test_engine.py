@@ -17,6 +17,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options im
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.base import EngineError, Request, Stored, Work
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite import database as database_of
+from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite import database as sqlite_database
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.sqlite import engine as engine_sqlite
 
 
@@ -133,14 +134,14 @@ def test_a_copy_that_cannot_be_written_is_named_not_the_database(tmp_path, leave
     if child == 0:
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # as a disk does that fails in the middle
-            copy = engine_sqlite._copy if leaves == "a log" else engine_sqlite._copy_at_rest
+            copy = sqlite_database.copy_database if leaves == "a log" else sqlite_database.copy_at_rest
             copy(path, str(scratch / "copy.db"))
         except EngineError as error:
             os.write(into, ("%s %s" % (error.code, error)).encode())
         finally:
             os._exit(0)
+    os.close(into)  # a child that says nothing keeps nobody waiting
     os.waitpid(child, 0)
     said = os.read(out, 1000).decode()
     os.close(out)
-    os.close(into)
     assert said.startswith("failed %s/copy.db: " % scratch), said
