@@ -160,8 +160,10 @@ def drilled(root: str, age: float) -> None:
     """A ledger that tells of one trial restore, ``age`` seconds ago."""
     name = min(path.name for path in Path(root).glob("2*"))
     line = {"at": utc(time.time() - age), "what": "drilled", "set": name, "passed": True, "rung": 5, "rto": 2.5, "rpo": 60, "previous": ""}
-    (Path(root) / "ledger.jsonl").write_text(json.dumps(line) + "\n")
-    (Path(root) / ".ledger.head").touch(mode=0o600)  # it holds the last line once the next run has written one
+    text = json.dumps(line).encode()
+    (Path(root) / "ledger.jsonl").write_bytes(text + b"\n")
+    # The head holds the last line: how far it goes, and its checksum.
+    (Path(root) / ".ledger.head").write_text(f"{len(text) + 1} {hashlib.sha256(text).hexdigest()}\n")
 
 
 def archive(root: str, age: float, size: int = 200_000) -> Path:
