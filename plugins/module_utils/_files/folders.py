@@ -73,6 +73,19 @@ def open_trusted(path: str) -> int:
         raise
 
 
+def exchangeable(path: str) -> bool:
+    """Whether somebody but root and this process's own user can put another folder in the place of ``path`` or of one above it."""
+    own = {0, os.geteuid()}
+    holder = os.path.dirname(os.path.abspath(path))
+    while True:
+        found = os.stat(holder)
+        if found.st_uid not in own or found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
+            return True
+        if holder == "/":
+            return False
+        holder = os.path.dirname(holder)
+
+
 def mount_points(proc: str = "/proc") -> Set[str]:
     """Every mount point of this host, bind mounts of the same file system among them."""
     try:

@@ -34,7 +34,7 @@ from base64 import b64decode, b64encode
 from types import TracebackType
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type, Union
 
-from .folders import open_trusted
+from .folders import exchangeable, open_trusted
 
 #: Where the journals are kept on the target; its files are readable by their owner only.
 FOLDER = "/var/lib/opsrunner/transactions"
@@ -50,7 +50,8 @@ class FileState(NamedTuple):
     """A file as it is or as it is to be.
 
     ``kind``: ``file``, ``absent``, ``link`` (``content`` is its target) or ``other``. ``mtime_ns`` None: now, when written.
-    ``xattrs``: extended attributes, SELinux label and ACL among them.
+    ``xattrs``: extended attributes, SELinux label and ACL among them. ``place``: device and inode of the folder it was read in; it is
+    written into no other one.
     """
 
     path: str
@@ -61,6 +62,7 @@ class FileState(NamedTuple):
     gid: int = 0
     mtime_ns: Optional[int] = None
     xattrs: Tuple[Tuple[str, bytes], ...] = ()
+    place: Optional[Tuple[int, int]] = None
 
 
 class Undone(NamedTuple):
@@ -72,12 +74,19 @@ class Undone(NamedTuple):
 
 
 @contextlib.contextmanager
-def _held(path: str) -> Iterator[str]:
-    """A way to a file that goes through its folder as it is now, whatever is done to the names above it meanwhile. Raises OSError."""
+def _held(path: str, place: Optional[Tuple[int, int]] = None) -> Iterator[Tuple[str, Tuple[int, int]]]:
+    """A way to a file that goes through its folder as it is now, whatever is done to the names above it, and which folder that is.
+
+    ``place``: the folder it must be, unless nobody but the host's owner can have exchanged it. Raises OSError.
+    """
     folder, name = os.path.split(os.path.abspath(path))
     handle = open_trusted(folder)
     try:
-        yield "/proc/self/fd/%d/%s" % (handle, name)
+        found = os.fstat(handle)
+        here = (found.st_dev, found.st_ino)
+        if place is not None and here != place and exchangeable(folder):
+            raise OSError(errno.ESTALE, "its folder is another one than before, and nothing was written there: look who has exchanged it")
+        yield "/proc/self/fd/%d/%s" % (handle, name), here
     finally:
         os.close(handle)
 
@@ -85,8 +94,11 @@ def _held(path: str) -> Iterator[str]:
 def read(path: str) -> FileState:
     """The state of ``path``, links not followed. Raises FileError when it cannot be read."""
     try:
-        with _held(path) as held:
-            return _read(path, held)
+        with _held(path) as (held, place):
+            try:
+                return _read(path, held)._replace(place=place)
+            except FileNotFoundError:
+                return FileState(path, "absent", place=place)
     except (FileNotFoundError, NotADirectoryError):
         return FileState(path, "absent")
     except OSError as error:
@@ -156,6 +168,7 @@ def desired(
         was.gid if gid is None else gid,
         None,
         was.xattrs,
+        before.place,
     )
 
 
@@ -163,7 +176,7 @@ def absent(before: FileState) -> FileState:
     """The same path with nothing there. Raises FileError for a folder or device."""
     if before.kind == "other":
         raise FileError("%s is no regular file: it is not removed" % before.path)
-    return FileState(before.path, "absent")
+    return FileState(before.path, "absent", place=before.place)
 
 
 def differs(before: FileState, after: FileState) -> bool:
@@ -203,7 +216,7 @@ def write(state: FileState, validate: Optional[Callable[[str], None]] = None) ->
     Raises FileError; then the path is as it was.
     """
     try:
-        with _held(state.path) as held:
+        with _held(state.path, state.place) as (held, _place):
             _write(state, held, validate)
     except OSError as error:
         raise _file_error(state.path, error) from error
@@ -328,6 +341,9 @@ class Transaction:
             raise FileError("%s is no regular file" % after.path)
         if after.kind != "absent":
             self._make_folders(os.path.dirname(after.path))
+        if before.place is None:  # its folder was made just now
+            before = before._replace(place=read(after.path).place)
+        after = after._replace(place=after.place or before.place)
         self._journal({"file": packed(before), "after": _digest(after)})
         write(after, validate)
 
@@ -410,15 +426,15 @@ def _take_back(entries: List[Dict[str, Any]], folder: str, name: str, undo: Undo
 
 def _put_back(entry: Dict[str, Any], prefix: str, undone: Undone) -> None:
     before = unpacked(entry["file"])
-    with contextlib.suppress(OSError):
-        _unlink(_temporary(before.path))
+    with contextlib.suppress(OSError), _held(before.path, before.place) as (held, _place):
+        _unlink(_temporary(held))
     now = read(before.path)
     if not differs(before, now) and before.mtime_ns == now.mtime_ns:
         return
     if now.kind == "file" and _digest(now) != entry["after"] and now.content != before.content:
         # Somebody else has written here since: theirs is kept beside the journals, not lost.
         copy = "%s.%s.%d" % (prefix, os.path.basename(before.path), time.time())
-        write(now._replace(path=copy, mode=0o600))
+        write(now._replace(path=copy, mode=0o600, place=None))
         undone.aside.append(copy)
     write(before)
     undone.files.append(before.path)
@@ -512,7 +528,8 @@ def packed(state: FileState) -> Dict[str, Any]:
 def unpacked(data: Mapping[str, Any]) -> FileState:
     """The state that :func:`packed` made this of."""
     content, xattrs = b64decode(data["content"]), tuple((name, b64decode(value)) for name, value in data["xattrs"].items())
-    return FileState(**data)._replace(content=content, xattrs=xattrs)
+    place = data.get("place")
+    return FileState(**{**data, "place": None})._replace(content=content, xattrs=xattrs, place=tuple(place) if place else None)
 
 
 def _digest(state: FileState) -> str:

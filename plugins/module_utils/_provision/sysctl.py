@@ -201,7 +201,7 @@ def same(one: Optional[str], other: Optional[str]) -> bool:
     if one is None or other is None or one == other:
         return one == other
     ranges = _ranges(one), _ranges(other)
-    if None not in ranges:
+    if None not in ranges and not (one.isdigit() and other.isdigit()):  # two plain numbers may be written in different bases
         return ranges[0] == ranges[1]
     words = one.split(), other.split()
     return len(words[0]) == len(words[1]) and all(_number(a) == _number(b) for a, b in zip(*words))
@@ -214,8 +214,8 @@ def _number(word: str) -> Union[int, str]:
 
 
 def _ranges(text: str) -> Optional[List[Tuple[int, int]]]:
-    """The joined ranges of a list such as ``8080,9000-9100``; None for anything else, a single number among it."""
-    if not re.match(r"\d+(-\d+)?(,\d+(-\d+)?)*\Z", text) or text.isdigit():
+    """The joined ranges of a list such as ``8080,9000-9100``; None for anything else."""
+    if not re.match(r"\d+(-\d+)?(,\d+(-\d+)?)*\Z", text):
         return None
     pairs = []
     for item in text.split(","):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._files import managed as files
+from ansible_collections.opsrunner.runbook.plugins.module_utils._files import originals
 
 NS = 1_600_000_000_123_456_789
 
@@ -337,6 +338,51 @@ def test_what_is_put_back_does_not_go_where_the_user_has_pointed_meanwhile(place
     assert (place / "rootonly" / "app.conf").read_text() == "secret"
     assert os.stat(place / "rootonly" / "app.conf").st_uid == 0
     assert sorted(os.listdir(place / "rootonly")) == ["app.conf"]
+
+
+def exchanged(place):
+    """The user's folder and root's beside it, which lie in a folder of the user's, have changed their names: no link is there."""
+    os.chown(place, USER, USER)
+    (place / "conf").rename(place / "x")
+    (place / "rootonly").rename(place / "conf")
+
+
+@AS_ROOT
+def test_nothing_is_put_back_into_another_folder_that_took_the_name(place, journals):
+    path = str(place / "conf" / "app.conf")
+    os.chown(place, USER, USER)
+    with pytest.raises(files.FileError, match="its folder is another one than before"), files.Transaction("t", journals) as change:  # noqa: PT012
+        change.put(files.desired(files.read(path), b"new"))
+        exchanged(place)
+        raise files.FileError("the service is not healthy")
+    assert (place / "conf" / "app.conf").read_text() == "secret"
+    assert os.listdir(place / "conf") == ["app.conf"]
+
+
+@AS_ROOT
+@pytest.mark.parametrize("there", ["a file", "nothing"])
+def test_an_original_is_given_back_into_no_other_folder(place, journals, there):
+    path, kept = str(place / "conf" / "app.conf"), str(place / "kept")
+    if there == "nothing":
+        os.unlink(path)
+    os.mkdir(kept, 0o700)
+    os.chown(place, USER, USER)
+    with files.Transaction("t", journals) as change:
+        originals.take_over(change, files.desired(files.read(path), b"ours"), kept)
+    exchanged(place)
+    with pytest.raises(files.FileError, match="its folder is another one than before"), files.Transaction("t", journals) as change:
+        originals.give_back(change, path, kept)
+    assert (place / "conf" / "app.conf").read_text() == "secret"
+
+
+def test_a_folder_that_the_hosts_owner_made_again_is_written_to(tmp_path, journals):
+    (tmp_path / "d").mkdir()
+    before = files.read(str(tmp_path / "d" / "x"))
+    (tmp_path / "d").rmdir()
+    (tmp_path / "other").mkdir()  # takes the inode, where inodes are used again
+    (tmp_path / "d").mkdir()
+    files.write(files.desired(before, b"x"))
+    assert (tmp_path / "d" / "x").read_bytes() == b"x"
 
 
 @AS_ROOT
