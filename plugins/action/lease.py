@@ -16,7 +16,7 @@ from ansible.errors import AnsibleConnectionFailure
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import cut, finding, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils._lease import run as lease_run
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import lease_holder
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import lease_holder, wall
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import masking as secrets
@@ -39,14 +39,17 @@ class ActionModule(CheckAction):
 
     def _execute_module(self, module_name: Any = None, module_args: Any = None, **more: Any) -> dict[str, Any]:
         """Once more where the process that has the lease is known to be gone: nothing but the one look counts for the findings."""
-        result: dict[str, Any] = super()._execute_module(module_name=module_name, module_args=module_args, **more)
-        there = result.get("lease") or {}
+        result = wall.passed(super()._execute_module(module_name=module_name, module_args=module_args, **more), self.module)
+        there = result.get("lease")
+        if not isinstance(there, dict):
+            return result
         if not (result.get("failed") and there) or module_args.get("action", "take") != "take":
             return result
         process = str(there.get("process", ""))
         alive = lease_holder.state(process)
         if alive == lease_holder.DEAD:
-            again: dict[str, Any] = super()._execute_module(module_name=module_name, module_args={**module_args, "dead": process}, **more)
+            answer = super()._execute_module(module_name=module_name, module_args={**module_args, "dead": process}, **more)
+            again = wall.passed(answer, self.module)
             if not again.get("failed") and not self._task.check_mode:
                 number = lease_holder.pid(process)
                 told = f"the lease of {there.get('system')} is taken over from {there.get('holder')}: its process {number} is gone"
@@ -89,7 +92,8 @@ def _holder() -> str:
 def _told_anew(result: dict[str, Any], identifier: str, **params: str) -> dict[str, Any]:
     """The refusal with what is known here of the run that has the lease."""
     for found in result.get("findings") or ():
-        if found.get("message") == "system.lease.held":
+        known = isinstance(found, dict) and isinstance(found.get("params"), dict)
+        if known and found.get("message") == "system.lease.held":
             found["message"], found["params"] = identifier, {**found["params"], **params}
     return result
 

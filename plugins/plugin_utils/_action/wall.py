@@ -29,6 +29,9 @@ _OF_ANSIBLE = frozenset({"warnings", "deprecations", "exception"})
 #: Values inside one key of an answer, and its characters, at most.
 _ITEMS, _CHARACTERS, _DEPTH = 2_000_000, 64 * 1024 * 1024, 30
 
+#: Warnings of one answer, and characters of each, at most.
+_MESSAGES, _MESSAGE = 100, 4000
+
 _PLUGINS = Path(__file__).resolve().parents[2]
 
 
@@ -55,7 +58,7 @@ def passed(answer: Mapping[str, Any], module: str) -> dict[str, Any]:
         if key not in allowed:
             continue
         if key in _OF_ANSIBLE:
-            kept[key] = value
+            kept[key] = _messages(value)
             continue
         if key == "findings":  # each is read by itself, so that one that is broken does not hide the others
             kept[key] = value if isinstance(value, list) else []
@@ -74,6 +77,17 @@ def passed(answer: Mapping[str, Any], module: str) -> dict[str, Any]:
     if "msg" in kept:
         kept["msg"] = "\n".join(clean_lines(kept["msg"]))
     return kept
+
+
+def _messages(value: Any) -> Any:
+    """Warnings and errors: objects of Ansible's own as they are, text and plain data of the host cleaned and bounded."""
+    if isinstance(value, (list, tuple)):
+        return [_messages(item) for item in value[:_MESSAGES]]
+    if isinstance(value, str):
+        return "\n".join(clean_lines(value[:_MESSAGE]))
+    if isinstance(value, Mapping):
+        return {clean(name): _messages(item) for name, item in list(value.items())[:_MESSAGES]}
+    return value
 
 
 @functools.cache

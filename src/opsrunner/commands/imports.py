@@ -70,14 +70,7 @@ def _complete(given: dict[str, Any]) -> runs.Record:
         raise RefusalError(str(error)) from None
     if record["state"] not in _STATES:
         raise RefusalError(f"state: must be one of {', '.join(_STATES)}")
-    for key, kind in (
-        ("counts", Mapping),
-        ("hosts", Mapping),
-        ("who", Mapping),
-        ("arguments", Mapping),
-        ("notes", list),
-        ("problems", list),
-    ):
+    for key, kind in _KINDS.items():
         if record.get(key) is not None and not isinstance(record[key], kind):
             raise RefusalError(f"{key}: must be a {'list' if kind is list else 'mapping'}")
     for key in ("title", "end", "revision", "via", "language"):
@@ -114,10 +107,12 @@ def _findings(given: Any) -> list[dict[str, Any]]:
         if not isinstance(read.get("host"), str) or not _NAME.match(read["host"]):
             raise RefusalError(f"findings[{index}].host: is missing or not valid")
         found.append(read)
-    keys = [(item["host"], item["check"]) for item in found]
-    twice = next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
-    if twice:
-        raise RefusalError(f"findings: {twice[1]} of host {twice[0]} is there more than once")
+    seen: set[tuple[str, str]] = set()
+    for item in found:
+        key = (item["host"], item["check"])
+        if key in seen:
+            raise RefusalError(f"findings: {key[1]} of host {key[0]} is there more than once")
+        seen.add(key)
     return found
 
 
