@@ -16,7 +16,7 @@ from ansible.errors import AnsibleConnectionFailure
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import cut, finding, message
 from ansible_collections.opsrunner.runbook.plugins.module_utils._lease import run as lease_run
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import lease_holder, wall
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import lease_held, lease_holder, wall
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action.check import CheckAction
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import masking as secrets
@@ -70,6 +70,10 @@ class ActionModule(CheckAction):
         except AnsibleConnectionFailure as error:
             reason = str(error)
         if reason is None:
+            action = self._task.args.get("action", "take")
+            if action == "release" or (action in ("take", "renew") and not self._task.check_mode):
+                held = action != "release" and not result.get("failed") and result.get("held") is True
+                lease_held.note(runs.current(), str(self._task.args.get("system")), held)
             return result
         args, task_vars = self._task.args, task_vars or {}
         reason = "%s: %s" % (self._task.delegate_to or "the host", cut(" ".join(reason.split()), 200))

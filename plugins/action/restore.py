@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 
 from ansible_collections.opsrunner.runbook.plugins.action.health_probe import bundle, check_expressions
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import cut, finding, message
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError, parse_words
 from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import outcome as restore_outcome
 from ansible_collections.opsrunner.runbook.plugins.module_utils._restore import plan as restore_plan
-from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import open_restore
+from ansible_collections.opsrunner.runbook.plugins.plugin_utils._action import lease_held, open_restore
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._run import records as runs
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import catalogue
 from ansible_collections.opsrunner.runbook.plugins.plugin_utils._text import masking as secrets
@@ -40,6 +41,10 @@ class ActionModule(open_restore.OpenRestoreAction):
         if _is_of_another_host(dict(self._task.args), task_vars or {}):
             return {"changed": False, "skipped": True, "skip_reason": "the backup is one of another host", "findings": []}
         host, run = str((task_vars or {}).get("inventory_hostname", "localhost")), runs.current()
+        refused = lease_held.missing(run, task_vars or {}) if not self._task.check_mode and _changes(dict(self._task.args)) else None
+        if refused:
+            found = finding("task.restore", "task", "unknown", message("task.lease", task=self.module, reason=refused))
+            raise AnsibleActionFail(f"restore: {refused}", result={"findings": self._record(run, host, [found], set())})
         asked = not (run and run.is_unreachable(host))
         try:
             result = super().run(tmp, task_vars)
@@ -77,8 +82,10 @@ def _changes(args: dict[str, Any]) -> bool:
     """Whether a task is to change something."""
     if args.get("action") in ("undo", "resume"):
         return True
-    confirm = args.get("confirm") or ()
-    words = confirm.replace(",", " ").split() if isinstance(confirm, str) else [str(word) for word in confirm]
+    try:
+        words = parse_words(args.get("confirm"), "confirm")
+    except OptionError:  # the module's own check says what is wrong with it
+        return False
     return (restore_plan.DISCARD_STEP if args.get("action") == "discard" else restore_plan.RESTORE_STEP) in words
 
 

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core import readers as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import Finding, Message, finding, message
-from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError, unknown_name
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError, parse_words, unknown_name
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine import set_names
 from ansible_collections.opsrunner.runbook.plugins.module_utils._files import tree
 
@@ -75,7 +75,7 @@ def parse(options: Mapping[str, Any]) -> Options:
             if name in [backup.name for backup in backups]:
                 raise OptionError("only[%d]" % at, "%r says nothing of what is kept (keep)" % name)
             raise unknown_name("only[%d]" % at, name, kept, "backup")
-    confirm = read.texts(options["confirm"], "confirm") if options.get("confirm") else []
+    confirm = parse_words(options.get("confirm"), "confirm")
     return Options([backup for backup in backups if backup.name in (only or kept)], STEP in confirm)
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import Iterable, Optional, Union
+from typing import Any, Iterable, List, Optional, Union
 
 
 class OptionError(ValueError):
@@ -73,3 +73,23 @@ def parse_size(text: Union[str, int, float], path: str) -> int:
         raise OptionError(path, "%r is not a size" % (text,), hint="1024, 100M or 10GiB")
     power = " KMGTP".index(found.group(2).upper() or " ")
     return int(float(found.group(1)) * 1024**power)
+
+
+def parse_words(value: Any, path: str) -> List[str]:
+    """Words from a list, from text with commas or spaces between them (what a person or a survey sends), or from a list as JSON.
+
+    The one reader of ``confirm``, for playbooks, action plugins and modules. Raises OptionError.
+    """
+    if isinstance(value, str) and value.strip().startswith("["):
+        import json
+
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise OptionError(path, "%r is not a list: %s" % (value, error)) from None
+    if value is None or value == "":
+        return []
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
+        raise OptionError(path, "%r is not a list of words" % (value,))
+    return [word for item in items for word in re.split(r"[,\s]+", item) if word]

@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core import readers as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core.findings import Finding, finding, message
-from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError, parse_words
 from ansible_collections.opsrunner.runbook.plugins.module_utils._files.folders import FOLDER_FLAGS, mount_points, open_below, open_folder
 from ansible_collections.opsrunner.runbook.plugins.module_utils._host.open_files import Open, open_files
 
@@ -122,7 +122,7 @@ def parse(options: Mapping[str, Any]) -> Options:
             from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import unknown_name
 
             raise unknown_name("only[%d]" % at, word, [rule.name for rule in rules], what="rule")
-    confirm = read.texts(options["confirm"], "confirm") if options.get("confirm") else []
+    confirm = parse_words(options.get("confirm"), "confirm")
     chosen = tuple(rule for rule in rules if not only or rule.name in only)
     open_files = read.choice("strict", "seen")(options.get("open_files") or "strict", "open_files")
     return Options(chosen, STEP in confirm, open_files == "strict")

@@ -16,7 +16,7 @@ from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.plan imp
 from ansible_collections.opsrunner.runbook.plugins.module_utils._backup.sets import SetFolder
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core import readers as read
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core import times
-from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError, unknown_name
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError, parse_words, unknown_name
 from ansible_collections.opsrunner.runbook.plugins.module_utils._engine.artifact import Artifact
 from ansible_collections.opsrunner.runbook.plugins.module_utils._probe import options as probe_options
 
@@ -64,7 +64,7 @@ def parse(options: Mapping[str, Any]) -> Job:
         health = [dict(probe) for probe in chosen[0].plan.restore.health]
         probes = probe_options.read_probes(health, "backups[%d].restore.health" % at) if health else ()
     start = read.choice(*STARTS)(options.get("start") or STARTS[0], "start")
-    confirmed = tuple(str(step) for step in options.get("confirm") or ())
+    confirmed = tuple(parse_words(options.get("confirm"), "confirm"))
     return Job(action, chosen, wanted, parts, confirmed, start, folder, probes)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._core import readers as read
-from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError, unknown_name
+from ansible_collections.opsrunner.runbook.plugins.module_utils._core.options import OptionError, parse_words, unknown_name
 
 from .. import options_with_engines as backup_options
 from ..options_with_engines import Backup
@@ -37,7 +37,7 @@ def parse(args: Mapping[str, Any]) -> Asked:
         if name not in names:
             raise unknown_name("only[%d]" % at, name, names, "backup")
     chosen = [backup for backup in backups if backup.name in only]
-    confirm = read.texts(args["confirm"], "confirm") if args.get("confirm") else []
+    confirm = parse_words(args.get("confirm"), "confirm")
     state = read.choice(*STATES)(args.get("state") or "sent", "state")
     if state == "sent":
         return Asked(chosen)
