@@ -149,7 +149,10 @@ class Client(engine_sql.Client):
         """The option that keeps the client from files and programs, where it knows one (MariaDB from 10.5.25, 10.11.8, 11.4 on)."""
         name = self.program("mariadb", "mysql")[0]
         if name not in self._helps:
-            told = run(command(name, "--help", user=self.spec.get("run_as")), self.work.place, timeout=self.timeout)
+            try:
+                told = run(command(name, "--help", user=self.spec.get("run_as")), self.work.place, timeout=self.patience(True))
+            except StreamError as error:
+                raise self.error(error) from None
             self._helps[name] = told.decode("utf-8", "replace")
         return ("--sandbox",) if re.search(r"^\s+--sandbox\b", self._helps[name], re.MULTILINE) else ()
 

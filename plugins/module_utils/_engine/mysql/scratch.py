@@ -133,7 +133,11 @@ def scratch_server(artifact: Artifact, work: Work) -> Iterator[Client]:
                 client.run("SELECT 1;")
                 break
             except EngineError as error:
-                if process.poll() is not None or time.monotonic() > until:
+                if error.code == "interrupted":  # what ended the client says nothing of the server
+                    raise
+                if process.poll() is None and time.monotonic() > until:
+                    raise EngineError("unreachable", "the server for the drill runs and does not answer: %s" % error) from None
+                if process.poll() is not None:
                     log.seek(0)
                     said = " ".join(log.read()[-1000:].decode("utf-8", "replace").split())
                     raise EngineError("unreachable", "the server for the drill did not start: %s" % (said or error)) from None
