@@ -85,11 +85,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def closed_in(monkeypatch: pytest.MonkeyPatch):
-    """The test's own place."""
-    place = _close_in(monkeypatch)
+def closed_in():
+    """The test's own place. It has a patch of its own: pytest's is to be undone before the fixtures that a test names end."""
+    environment = pytest.MonkeyPatch()
+    place = _close_in(environment)
     _touched.clear()
     yield place
+    environment.undo()
     shutil.rmtree(place, ignore_errors=True)
     touched = sorted(set(_touched))
     _touched.clear()
