@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Iterator, Mapping, Optional, Tuple
+from typing import IO, TYPE_CHECKING, Iterator, Mapping, Optional, Tuple
 
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process import stream
 from ansible_collections.opsrunner.runbook.plugins.module_utils._process.place import HOST, command
@@ -18,6 +18,9 @@ from ..base import EngineError, Work
 from ..sql import NOBODY, enough_space
 from .client import Client, literal, quote
 from .load import data_folder, preflight
+
+if TYPE_CHECKING:
+    import subprocess
 
 #: Schemas of drills; one that nobody holds the lock of was left behind by a killed one.
 DRILL = "opsrunner_drill_"
@@ -79,7 +82,6 @@ def scratch_server(artifact: Artifact, work: Work) -> Iterator[Client]:
     import shutil
     import subprocess
     import tempfile
-    import time
 
     if work.place is not HOST:
         raise EngineError("failed", "a server for the drill can only be made on this host")
@@ -102,15 +104,7 @@ def scratch_server(artifact: Artifact, work: Work) -> Iterator[Client]:
             for folder in sorted({mine, sockets}):
                 os.chown(folder, entry.pw_uid, entry.pw_gid)
         data, socket = os.path.join(mine, "data"), os.path.join(sockets, "socket")
-        install = shutil.which("mariadb-install-db", path=path)
-        if install:
-            first = [install, "--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal", "--skip-test-db"]
-        else:
-            first = [server, "--no-defaults", "--datadir=" + data, "--initialize-insecure"]
-        try:
-            stream.run(command(*first, user=user), limits=work.limits)
-        except stream.StreamError as error:
-            raise EngineError("unreachable", "no server could be made for the drill: %s" % error) from None
+        _make_data(server, data, path, user, work)
         words = [
             "--datadir=" + data,
             "--socket=" + socket,
@@ -127,19 +121,41 @@ def scratch_server(artifact: Artifact, work: Work) -> Iterator[Client]:
         stack.callback(process.wait)
         stack.callback(process.stdin.close)  # type: ignore[union-attr]  # it is a pipe
         client = Client({"socket": socket, "user": "root", "run_as": user}, work)
-        until = time.monotonic() + _START
-        while True:
-            try:
-                client.run("SELECT 1;")
-                break
-            except EngineError as error:
-                if error.code == "interrupted":  # what ended the client says nothing of the server
-                    raise
-                if process.poll() is None and time.monotonic() > until:
-                    raise EngineError("unreachable", "the server for the drill runs and does not answer: %s" % error) from None
-                if process.poll() is not None:
-                    log.seek(0)
-                    said = " ".join(log.read()[-1000:].decode("utf-8", "replace").split())
-                    raise EngineError("unreachable", "the server for the drill did not start: %s" % (said or error)) from None
-                time.sleep(0.1)
+        _await_answer(client, process, log)
         yield client
+
+
+def _make_data(server: str, data: str, path: str, user: Optional[str], work: Work) -> None:
+    """The folder of the server's data. EngineError."""
+    import shutil
+
+    install = shutil.which("mariadb-install-db", path=path)
+    if install:
+        first = [install, "--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal", "--skip-test-db"]
+    else:
+        first = [server, "--no-defaults", "--datadir=" + data, "--initialize-insecure"]
+    try:
+        stream.run(command(*first, user=user), limits=work.limits)
+    except stream.StreamError as error:
+        raise EngineError("unreachable", "no server could be made for the drill: %s" % error) from None
+
+
+def _await_answer(client: Client, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+    """Wait until the server answers. EngineError when it ends, or answers nothing in time."""
+    import time
+
+    until = time.monotonic() + _START
+    while True:
+        try:
+            client.run("SELECT 1;")
+            return
+        except EngineError as error:
+            if error.code == "interrupted":  # what ended the client says nothing of the server
+                raise
+            if process.poll() is not None:
+                log.seek(0)
+                said = " ".join(log.read()[-1000:].decode("utf-8", "replace").split())
+                raise EngineError("unreachable", "the server for the drill did not start: %s" % (said or error)) from None
+            if time.monotonic() > until:
+                raise EngineError("unreachable", "the server for the drill runs and does not answer: %s" % error) from None
+            time.sleep(0.1)
